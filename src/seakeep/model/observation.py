@@ -1,0 +1,165 @@
+"""What an engine saw in one poll: raw readings, no judgement.
+
+Absence is data: a reading that could not be had is a `Sample` whose value is None, or one
+whose `observed_at` lies in the past.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from seakeep.model.ids import ActionId, InstanceId, NodeId, RegionName, ServiceName, ZoneName
+from seakeep.model.system import ProbeKind, Resources
+from seakeep.model.time import Instant
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample(Generic[T]):
+    """A reading, when it was taken, and by whom."""
+
+    value: T | None
+    observed_at: Instant
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    host: str
+    port: int
+
+
+class Phase(StrEnum):
+    """Where a process is in its life, as its node sees it."""
+
+    RUNNING = "running"
+    STOPPING = "stopping"
+    """SIGTERM sent, not yet gone."""
+    EXITED = "exited"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeReading:
+    """The latest run of equal results of one probe since the process started."""
+
+    kind: ProbeKind
+    ok: bool
+    count: int
+    """Length of the run of equal results that ends with the latest one (at least 1)."""
+    passed: bool
+    """Whether the probe has ever passed its threshold of successes since the start."""
+    checked_at: Instant
+    detail: str = ""
+    """Why the latest check failed: `connection refused`, `HTTP 503`, `timed out after 1s`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceState:
+    id: InstanceId
+    service: ServiceName
+    region: RegionName
+    zone: ZoneName
+    node: NodeId
+    revision: str
+    """Of the workload that it runs."""
+    address: Address
+    phase: Phase
+    pid: int | None
+    created_at: Instant
+    started_at: Instant
+    """Of the present process, or of the last one when it has exited."""
+    restarts: int
+    probes: tuple[ProbeReading, ...] = ()
+    draining_since: Instant | None = None
+    """When it was told to leave rotation; None while it serves."""
+    exited_at: Instant | None = None
+    exit_detail: str = ""
+    """`exit code 1`, `killed by SIGKILL`, `could not start: ...`; empty while it runs."""
+    cpu_millicores: float = 0.0
+    memory_bytes: int = 0
+
+
+class PartKind(StrEnum):
+    """The machinery that the system runs on."""
+
+    NODE = "node"
+    EDGE = "edge"
+    LINK = "link"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartState:
+    """A node, a region's edge (its Envoy), or a region's link (its way out to the others)."""
+
+    id: str
+    """`node:us-east/a/0`, `edge:us-east`, `link:us-east`."""
+    kind: PartKind
+    region: RegionName
+    zone: ZoneName | None
+    running: bool
+    restarts: int
+    changed_at: Instant
+    """When `running` last changed."""
+    capacity: Resources | None = None
+    """Nodes only."""
+    detail: str = ""
+    """Why it is not running: `no power in us-east/a`, `exit code 1`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedEndpoints:
+    """Endpoints that a balancer said it has taken."""
+
+    region: RegionName
+    """Of the balancer."""
+    cluster: str
+    digest: str
+    applied_at: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficReading:
+    """Requests to one service as one region's balancer counted them since it started."""
+
+    region: RegionName
+    service: ServiceName
+    requests: int
+    failures: int
+    """Answers that the caller saw as 5xx, reset or timeout, after retries."""
+    retries: int
+    in_flight: int
+
+
+class OutcomeStatus(StrEnum):
+    DONE = "done"
+    REFUSED = "refused"
+    """A guard did not hold: the world had moved on."""
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How an earlier action ended."""
+
+    action: ActionId
+    status: OutcomeStatus
+    at: Instant
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    seq: int
+    at: Instant
+    instances: tuple[Sample[InstanceState], ...] = ()
+    """Sorted by id (service, then ordinal)."""
+    parts: tuple[Sample[PartState], ...] = ()
+    """Sorted by id."""
+    endpoints: tuple[AppliedEndpoints, ...] = ()
+    """Sorted by (region, cluster)."""
+    traffic: tuple[TrafficReading, ...] = ()
+    """Sorted by (region, service)."""
+    outcomes: tuple[Outcome, ...] = ()
+    """New since the last poll, oldest first."""

@@ -1,0 +1,424 @@
+"""What the spec says the system should be: the desired state.
+
+Built by `seakeep.spec`, read by everybody, changed by nobody. Mappings keep the order of
+the file, so that iterating over them is deterministic.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeAlias
+
+from seakeep.model.ids import NodeId, RegionName, ServiceName, ZoneName
+from seakeep.model.time import SECOND, Duration
+
+# --- places -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    """A point on the globe, in degrees (WGS 84)."""
+
+    latitude_deg: float
+    longitude_deg: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """CPU and memory: what a node offers or an instance asks for. 1 core = 1000 millicores."""
+
+    cpu_millicores: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A machine: declared capacity in a zone."""
+
+    id: NodeId
+    region: RegionName
+    zone: ZoneName
+    capacity: Resources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Zone:
+    name: ZoneName
+    nodes: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    name: RegionName
+    zones: Mapping[ZoneName, Zone]
+    location: Location | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """The network path between two regions, named in alphabetical order (a < b)."""
+
+    a: RegionName
+    b: RegionName
+    latency: Duration
+    """One way."""
+
+
+# --- services ---------------------------------------------------------------
+
+
+class ProbeKind(StrEnum):
+    """The three probes of Kubernetes, with its semantics."""
+
+    STARTUP = "startup"
+    READINESS = "readiness"
+    LIVENESS = "liveness"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpCheck:
+    """Healthy when GET `path` answers 200-399."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcpCheck:
+    """Healthy when the port accepts a connection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecCheck:
+    """Healthy when the command exits 0."""
+
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrpcCheck:
+    """Healthy when grpc.health.v1.Health/Check of `service` answers SERVING."""
+
+    service: str = ""
+
+
+Check: TypeAlias = HttpCheck | TcpCheck | ExecCheck | GrpcCheck
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """How one aspect of an instance's health is asked for."""
+
+    kind: ProbeKind
+    check: Check
+    period: Duration
+    timeout: Duration
+    failures: int
+    """Consecutive failures that turn a passing probe into a failing one."""
+    successes: int = 1
+    """Consecutive successes that turn a failing probe into a passing one."""
+    delay: Duration = 0
+    """Wait after the start of the process before the first check."""
+
+
+class Protocol(StrEnum):
+    HTTP = "http"
+    TCP = "tcp"
+
+
+class BalancePolicy(StrEnum):
+    """How a balancer picks an endpoint, in the field's names."""
+
+    ROUND_ROBIN = "round_robin"
+    LEAST_REQUEST = "least_request"
+    RANDOM = "random"
+    RING_HASH = "ring_hash"
+    MAGLEV = "maglev"
+    LOAD_AWARE = "load_aware"
+    """Weights follow the CPU left on each instance (resource-based)."""
+
+
+class Prefer(StrEnum):
+    """Where calls stay while they can."""
+
+    ZONE = "zone"
+    REGION = "region"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balance:
+    policy: BalancePolicy = BalancePolicy.LEAST_REQUEST
+    prefer: Prefer = Prefer.REGION
+    slow_start: Duration = 0
+    """A new endpoint's share grows to its full weight over this time; 0 turns it off."""
+    panic_fraction: float = 0.5
+    """Below this healthy fraction health is ignored and all endpoints serve (Envoy)."""
+    hash_header: str | None = None
+    """Key of ring_hash and maglev; the client's address when None."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retries:
+    attempts: int = 2
+    """Retries after the first try."""
+    budget_fraction: float = 0.2
+    """Retries in flight, at most, as a fraction of the requests in flight."""
+    per_try_timeout: Duration | None = None
+    methods: tuple[str, ...] = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE")
+    """Methods that may be sent twice (RFC 9110 §9.2.2: idempotent). Others are retried only
+    when nothing of the request can have reached an instance."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimit:
+    rate_per_s: float
+    burst: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """What the edge sends to a service. `port` is set for L4 (TCP) routes only."""
+
+    host: str = "*"
+    path: str = "/"
+    """Prefix, matched on whole path segments."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """(name, exact value) pairs that must all match."""
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replicas:
+    min: int
+    max: int
+
+
+class ZoneSpread(StrEnum):
+    EVEN = "even"
+    ANY = "any"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """Where replicas go."""
+
+    regions: Mapping[RegionName, float]
+    """Weight per region; sums to 1. Regions with weight 0 take overflow only."""
+    zones: ZoneSpread = ZoneSpread.EVEN
+    node_anti_affinity: int = 100
+    """Weight, 0-100, of keeping replicas of the service on different nodes
+    (Kubernetes preferredDuringScheduling); 0 packs, 100 spreads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleTarget:
+    """A metric and the value per instance that scaling aims at."""
+
+    metric: str
+    target: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A synchronous call to another service, made on average `per_request` times a request."""
+
+    service: ServiceName
+    per_request: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """A distribution of durations by name; parameters as (name, value), durations in ns."""
+
+    name: str
+    parameters: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """The twin's model of an instance: service time and worker slots."""
+
+    time: Distribution
+    concurrency: int
+    queue: int | None = None
+    """Requests that may wait for a slot; None is unbounded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """Bounds on a change: replicas above and below the wanted number."""
+
+    surge: int = 1
+    unavailable: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """Everything that makes one instance's process what it is. Another workload is another
+    `revision`, and instances of the old one are replaced."""
+
+    command: tuple[str, ...]
+    """argv; `${NAME}` in an argument is filled from the instance's environment."""
+    port: int
+    protocol: Protocol
+    env: tuple[tuple[str, str], ...]
+    resources: Resources
+    probes: tuple[Probe, ...]
+    stop_grace: Duration
+    """From SIGTERM to SIGKILL."""
+    revision: str
+    """Digest of all the fields above."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    name: ServiceName
+    workload: Workload
+    image: str | None
+    replicas: Replicas
+    spread: Spread
+    scale: tuple[ScaleTarget, ...]
+    routes: tuple[Route, ...]
+    balance: Balance
+    timeout: Duration
+    """Of a whole request, retries included."""
+    retries: Retries
+    limit: RateLimit | None
+    calls: tuple[Call, ...]
+    work: Work | None
+    rollout: Rollout
+    drain: Duration
+    """Between leaving rotation and SIGTERM: the time running requests get to finish."""
+    proxy_protocol: bool
+    """L4 only: hand the client's address to the instance by PROXY protocol v2."""
+
+
+# --- traffic, objectives, scenarios -----------------------------------------
+
+
+class Shape(StrEnum):
+    """How arrivals are spread over time."""
+
+    POISSON = "poisson"
+    CONSTANT = "constant"
+    DIURNAL = "diurnal"
+    STEP = "step"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficSource:
+    """Clients in one place that send requests to one service."""
+
+    name: str
+    location: Location
+    service: ServiceName
+    rate_per_s: float
+    """Mean over a day when `shape` is diurnal, before the first step when it is step."""
+    shape: Shape
+    path: str = "/"
+    period: Duration = 0
+    """Of one diurnal wave; 0 means a day."""
+    amplitude: float = 0.5
+    """Diurnal: peak is rate x (1 + amplitude), trough rate x (1 - amplitude)."""
+    steps: tuple[tuple[Duration, float], ...] = ()
+    """Step: (time since the start, requests/s from then on)."""
+
+
+class ObjectiveKind(StrEnum):
+    AVAILABILITY = "availability"
+    LATENCY = "latency"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """An SLO over a rolling window: the fraction `target` of requests is good. A request is
+    good when it did not fail and, for a latency objective, took less than `threshold`."""
+
+    service: ServiceName
+    kind: ObjectiveKind
+    target: float
+    window: Duration
+    threshold: Duration | None = None
+
+
+class FaultKind(StrEnum):
+    KILL = "kill"
+    FREEZE = "freeze"
+    SLOW = "slow"
+    LOSE_NODE = "lose-node"
+    LOSE_ZONE = "lose-zone"
+    LOSE_REGION = "lose-region"
+    PARTITION = "partition"
+    DELAY = "delay"
+    SURGE = "surge"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One fault and its subject: an instance or service, `region/zone/node`, `region/zone`,
+    `region`, `region~region` (both ways), `region>region` (one way), or a traffic source."""
+
+    kind: FaultKind
+    subject: str
+    amount: float = 0.0
+    """Surge: factor. Slow: fraction of CPU left. Delay: added one-way latency in ns."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    at: Duration
+    fault: Fault
+    lasts: Duration | None
+    """None: to the end of the scenario."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    name: str
+    duration: Duration
+    steps: tuple[Step, ...]
+    recovery: Duration | None
+    """Every objective is met again within this time of the last fault's end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    """The port that clients reach in every region."""
+
+    port: int = 8080
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    name: str
+    revision: str
+    """Digest of the whole spec; guards carry it."""
+    regions: Mapping[RegionName, Region]
+    links: tuple[Link, ...]
+    """Every pair of regions, once, sorted by (a, b); unset latencies follow distance."""
+    services: Mapping[ServiceName, Service]
+    traffic: Mapping[str, TrafficSource] = field(default_factory=dict)
+    objectives: tuple[Objective, ...] = ()
+    scenarios: Mapping[str, Scenario] = field(default_factory=dict)
+    edge: Edge = Edge()
+
+
+def nodes_of(system: System) -> tuple[Node, ...]:
+    """All nodes, in the order of the file."""
+    return tuple(
+        node for region in system.regions.values() for zone in region.zones.values()
+        for node in zone.nodes
+    )
+
+
+def link_between(system: System, one: RegionName, other: RegionName) -> Link | None:
+    """The link of a pair of regions, whichever way round; None when there is none."""
+    a, b = min(one, other), max(one, other)
+    return next((link for link in system.links if (link.a, link.b) == (a, b)), None)
+
+
+def by_distance(system: System, origin: RegionName) -> tuple[RegionName, ...]:
+    """The other regions, nearest (by link latency, then name) first."""
+    def far(name: RegionName) -> tuple[int, str]:
+        link = link_between(system, origin, name)
+        return (link.latency if link else 3600 * SECOND, name)
+    return tuple(sorted((name for name in system.regions if name != origin), key=far))

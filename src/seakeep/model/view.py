@@ -1,0 +1,57 @@
+"""The world as controllers see it: an observation judged for freshness and health, and
+indexed. Made by `seakeep.observe`, a pure function of the system, the observation and its
+own memory."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from seakeep.model.ids import ActionId, InstanceId, RegionName, ServiceName
+from seakeep.model.observation import (
+    AppliedEndpoints,
+    InstanceState,
+    Outcome,
+    PartState,
+    TrafficReading,
+)
+from seakeep.model.time import Instant
+
+
+class Health(StrEnum):
+    """The verdict on one instance."""
+
+    STARTING = "starting"
+    """Its startup probe (or first readiness) has not passed yet."""
+    READY = "ready"
+    UNREADY = "unready"
+    """Runs, but its readiness probe fails: no traffic, no restart."""
+    FAILED = "failed"
+    """Liveness or startup probe beyond its threshold, or the process has exited: restart."""
+    UNKNOWN = "unknown"
+    """Its node has not been heard lately: believe the last word, change nothing yet."""
+    LOST = "lost"
+    """Its node has been gone for longer than the grace: replace it elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceView:
+    state: InstanceState
+    health: Health
+    detail: str
+    """What the verdict rests on, for reasons: `readiness: HTTP 503 x3`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    at: Instant
+    instances: Mapping[InstanceId, InstanceView]
+    by_service: Mapping[ServiceName, tuple[InstanceView, ...]]
+    """In the order of the ordinals; services of the spec first, in its order."""
+    parts: Mapping[str, PartState]
+    """Parts whose state is known, by id."""
+    endpoints: Mapping[tuple[RegionName, str], AppliedEndpoints]
+    """What balancers run with, by (region, cluster)."""
+    traffic: tuple[TrafficReading, ...]
+    outcomes: tuple[Outcome, ...]
+    pending: frozenset[ActionId]
+    """Actions submitted whose outcome is not known yet."""
