@@ -4,8 +4,7 @@ Absence is data: a reading that could not be had is a `Sample` whose value is No
 whose `observed_at` lies in the past.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, TypeVar
 
@@ -117,6 +116,8 @@ class AppliedEndpoints:
     cluster: str
     digest: str
     applied_at: Instant
+    serving: tuple[InstanceId, ...] = ()
+    """Instances of the region that get new requests from it: in it and not draining."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

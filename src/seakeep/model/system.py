@@ -405,7 +405,9 @@ class System:
 def nodes_of(system: System) -> tuple[Node, ...]:
     """All nodes, in the order of the file."""
     return tuple(
-        node for region in system.regions.values() for zone in region.zones.values()
+        node
+        for region in system.regions.values()
+        for zone in region.zones.values()
         for node in zone.nodes
     )
 
@@ -418,7 +420,9 @@ def link_between(system: System, one: RegionName, other: RegionName) -> Link | N
 
 def by_distance(system: System, origin: RegionName) -> tuple[RegionName, ...]:
     """The other regions, nearest (by link latency, then name) first."""
+
     def far(name: RegionName) -> tuple[int, str]:
         link = link_between(system, origin, name)
         return (link.latency if link else 3600 * SECOND, name)
+
     return tuple(sorted((name for name in system.regions if name != origin), key=far))

@@ -103,9 +103,12 @@ class AddressBook:
         self.tables.get(table, {}).pop(name, None)
 
 
-def book_from(first_octet: int, whole: bool, tables: Mapping[str, Mapping[str, int]]) -> AddressBook:
+def book_from(
+    first_octet: int, whole: bool, tables: Mapping[str, Mapping[str, int]]
+) -> AddressBook:
     """The book as it was saved."""
     return AddressBook(
-        first_octet=first_octet, whole_loopback=whole,
+        first_octet=first_octet,
+        whole_loopback=whole,
         tables={name: dict(numbers) for name, numbers in tables.items()},
     )
