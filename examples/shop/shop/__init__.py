@@ -1,0 +1,1 @@
+"""The example system of Seakeep: a shop of three HTTP services."""
