@@ -39,6 +39,8 @@ class InstanceView:
     health: Health
     detail: str
     """What the verdict rests on, for reasons: `readiness: HTTP 503 x3`."""
+    last_word: Health | None = None
+    """UNKNOWN and LOST: the verdict before it fell silent; None otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
