@@ -1,0 +1,134 @@
+"""Endpoints of a cluster, as Envoy reads them.
+
+The traffic controller decides who serves; here it is only put into Envoy's terms.
+"""
+
+from collections.abc import Sequence
+
+from seakeep.engines.local.addresses import AddressBook
+from seakeep.engines.local.envoy_config import (
+    discovery,
+    empty_assignment,
+    endpoints_path,
+    replace_if_changed,
+)
+from seakeep.engines.local.envoy_routes import Json
+from seakeep.engines.local.layout import Layout
+from seakeep.model.action import Endpoint, Locality, SetEndpoints
+from seakeep.model.observation import Address
+from seakeep.model.system import Service, System
+
+WEIGHT_SCALE = 1_000
+"""Share of a locality of weight 1, before it is divided among its endpoints."""
+
+
+def write_endpoints(
+    layout: Layout, book: AddressBook, system: System, action: SetEndpoints
+) -> bool:
+    """Write the endpoints of a cluster; False when they are there already. Envoy reports the
+    action's digest once it has taken them."""
+    path = endpoints_path(layout, action.region, action.cluster)
+    return replace_if_changed(path, render_endpoints(book, system, action))
+
+
+def render_endpoints(book: AddressBook, system: System, action: SetEndpoints) -> Json:
+    """The file of a cluster. Raises KeyError when the spec has no such service.
+
+    Endpoints that drain are left out, which ends their share at once and lets requests that
+    are under way finish. Marked as draining they would still count among all endpoints of
+    their priority, and every rollout would push a share of the traffic to the next one. Only
+    when there is nothing else left they stay, as Envoy's last resort (panic).
+    """
+    service = system.services[action.service]
+    all_drain = all(
+        endpoint.draining for locality in action.localities for endpoint in locality.endpoints
+    )
+    localities = [
+        locality
+        for locality in _kept(action.localities, keep_draining=all_drain)
+        if locality.endpoints
+    ]
+    assignment = empty_assignment(action.cluster)
+    # Envoy wants priorities without gaps, and takes no note of empty ones.
+    ranks = sorted({locality.priority for locality in localities})
+    assignment["endpoints"] = [
+        _locality(locality, ranks.index(locality.priority), localities, action, service, book)
+        for locality in localities
+    ]
+    return discovery(action.digest, [assignment])
+
+
+def _kept(localities: Sequence[Locality], *, keep_draining: bool) -> list[Locality]:
+    return [
+        Locality(
+            region=locality.region,
+            zone=locality.zone,
+            priority=locality.priority,
+            weight=locality.weight,
+            endpoints=tuple(
+                endpoint
+                for endpoint in locality.endpoints
+                if keep_draining or not endpoint.draining
+            ),
+        )
+        for locality in localities
+    ]
+
+
+def _locality(
+    locality: Locality,
+    rank: int,
+    localities: Sequence[Locality],
+    action: SetEndpoints,
+    service: Service,
+    book: AddressBook,
+) -> Json:
+    peers = [other for other in localities if other.priority == locality.priority]
+    weighted = any(
+        other.weight > 0 or any(endpoint.weight != 1 for endpoint in other.endpoints)
+        for other in peers
+    )
+    entry: Json = {
+        "locality": {"region": locality.region, "zone": locality.zone or ""},
+        "priority": rank,
+        "lb_endpoints": [
+            _endpoint(
+                endpoint,
+                _weight(endpoint, locality) if weighted else None,
+                _address(endpoint, action, service, book),
+            )
+            for endpoint in locality.endpoints
+        ],
+    }
+    return entry
+
+
+def _weight(endpoint: Endpoint, locality: Locality) -> int:
+    """The endpoint's share of its priority. A locality's weight is carried by its endpoints:
+    Envoy's own locality weights keep a locality's share whole until 1/1.4 of it is left, which
+    overloads what remains."""
+    total = sum(other.weight for other in locality.endpoints)
+    share = locality.weight if locality.weight > 0 else total
+    return max(1, round(WEIGHT_SCALE * share * endpoint.weight / max(1, total)))
+
+
+def _address(
+    endpoint: Endpoint, action: SetEndpoints, service: Service, book: AddressBook
+) -> Address:
+    """An instance's own address; for another region's gateway, this end of the link there."""
+    if endpoint.instance is not None:
+        return Address(host=endpoint.host, port=endpoint.port)
+    return book.link(action.region, endpoint.host, service.name, service.workload.port)
+
+
+def _endpoint(endpoint: Endpoint, weight: int | None, address: Address) -> Json:
+    status = "HEALTHY" if endpoint.healthy else "UNHEALTHY"
+    entry: Json = {
+        "endpoint": {
+            "address": {"socket_address": {"address": address.host, "port_value": address.port}}
+        },
+        "health_status": "DRAINING" if endpoint.draining else status,
+    }
+    if weight is not None:
+        entry["load_balancing_weight"] = weight
+    return entry

@@ -1,0 +1,158 @@
+"""Which request goes to which cluster, and how often it may be tried: Envoy's L7 routes.
+
+Two routes are made of each one in the spec. The first takes methods that may be sent twice
+(RFC 9110 §9.2.2) and retries them after any failure that another instance may not have; the
+second takes the others and retries them only while nothing of them can have been processed.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+from seakeep.model.system import BalancePolicy, Protocol, Route, Service, System
+from seakeep.model.time import MILLISECOND, Duration
+
+Json: TypeAlias = dict[str, Any]
+
+RETRY_BACK_OFF = {"base_interval": "0.010s", "max_interval": "0.200s"}
+
+RETRY_IDEMPOTENT = "connect-failure,refused-stream,reset,reset-before-request,gateway-error"
+"""gateway-error is 502, 503, 504 and a timeout of one try. 500 is left out: it is what a bug
+answers, and the next instance has the same bug. 503 may be an instance shedding load; the
+retry budget keeps such retries from feeding the overload."""
+
+RETRY_ANY = "connect-failure,refused-stream,reset-before-request"
+
+HOST_ATTEMPTS_MAX = 5
+"""How often Envoy draws again when it drew an endpoint that this request has tried."""
+
+
+def duration(value: Duration) -> str:
+    """A protobuf duration: `0.250000000s`."""
+    return f"{value // 1_000_000_000}.{value % 1_000_000_000:09d}s"
+
+
+def per_try_timeout(service: Service) -> Duration:
+    """How long one try of a request that may be retried is waited for.
+
+    Unless the spec says otherwise, half the request's timeout: one try at an instance that
+    hangs then still leaves as much for another.
+    """
+    if service.retries.per_try_timeout is not None:
+        return min(service.retries.per_try_timeout, service.timeout)
+    return max(service.timeout // 2, MILLISECOND)
+
+
+def edge_hosts(system: System) -> list[Json]:
+    """Virtual hosts of the edge. Within a host the longest path is matched first, then the
+    route with more headers, then the order of the file. A host of its own hides the routes of
+    `*` (there is no fall-through, as with server blocks elsewhere)."""
+    found: dict[str, list[tuple[Route, Service]]] = {}
+    for service in system.services.values():
+        if service.workload.protocol is Protocol.HTTP:
+            for route in service.routes:
+                found.setdefault(route.host, []).append((route, service))
+    return [
+        {
+            "name": host,
+            "domains": [host],
+            "routes": [
+                entry
+                for route, service in sorted(pairs, key=_most_specific)
+                for entry in routes_to(service, service.name, route)
+            ],
+        }
+        for host, pairs in found.items()
+    ]
+
+
+def service_hosts(service: Service, cluster: str, *, retries: bool) -> list[Json]:
+    """The virtual host of a listener that leads to one service only."""
+    routes = routes_to(service, cluster, Route()) if retries else [_gateway_route(service, cluster)]
+    return [{"name": service.name, "domains": ["*"], "routes": routes}]
+
+
+def routes_to(service: Service, cluster: str, route: Route) -> list[Json]:
+    """The entries for one route of the spec."""
+    match: Json = _path_match(route.path)
+    headers = [{"name": name, "string_match": {"exact": value}} for name, value in route.headers]
+    if service.retries.attempts == 0:
+        return [_entry(service, cluster, match, headers, None)]
+    methods = "|".join(re.escape(method) for method in service.retries.methods)
+    idempotent = {"name": ":method", "string_match": {"safe_regex": {"regex": methods}}}
+    entries = [_entry(service, cluster, match, headers, _retry_policy(service, RETRY_ANY))]
+    if service.retries.methods:
+        policy = _retry_policy(service, RETRY_IDEMPOTENT)
+        policy["per_try_timeout"] = duration(per_try_timeout(service))
+        entries.insert(0, _entry(service, cluster, match, [*headers, idempotent], policy))
+    return entries
+
+
+def _most_specific(pair: tuple[Route, Service]) -> tuple[int, int]:
+    route = pair[0]
+    return (-len(route.path.rstrip("/")), -len(route.headers))
+
+
+def _path_match(path: str) -> Json:
+    """A prefix on whole segments: `/api` takes `/api` and `/api/x`, not `/apix`."""
+    prefix = path.rstrip("/")
+    return {"path_separated_prefix": prefix} if prefix else {"prefix": "/"}
+
+
+def _entry(
+    service: Service, cluster: str, match: Json, headers: Iterable[Json], policy: Json | None
+) -> Json:
+    matched = dict(match)
+    if listed := list(headers):
+        matched["headers"] = listed
+    action: Json = {"cluster": cluster, "timeout": duration(service.timeout)}
+    if policy is not None:
+        action["retry_policy"] = policy
+    if service.balance.policy in (BalancePolicy.RING_HASH, BalancePolicy.MAGLEV):
+        action["hash_policy"] = _hash_policy(service)
+    return {"match": matched, "route": action}
+
+
+def _gateway_route(service: Service, cluster: str) -> Json:
+    """The caller's region owns the retries; the gateway only steps past an endpoint that does
+    not accept connections, which costs no second try of the request."""
+    policy = _retry_policy(service, "connect-failure")
+    policy.pop("retry_priority")
+    policy["num_retries"] = 1
+    return _entry(service, cluster, {"prefix": "/"}, (), policy)
+
+
+def _retry_policy(service: Service, retry_on: str) -> Json:
+    return {
+        "retry_on": retry_on,
+        "num_retries": service.retries.attempts,
+        "retry_back_off": RETRY_BACK_OFF,
+        "retry_host_predicate": [
+            {
+                "name": "envoy.retry_host_predicates.previous_hosts",
+                "typed_config": {
+                    "@type": "type.googleapis.com/"
+                    "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+                },
+            }
+        ],
+        "host_selection_retry_max_attempts": HOST_ATTEMPTS_MAX,
+        # The first retry stays in the priority (another instance of the region), the second
+        # goes to the next one: with update_frequency 1 every retry would cross the WAN.
+        "retry_priority": {
+            "name": "envoy.retry_priorities.previous_priorities",
+            "typed_config": {
+                "@type": "type.googleapis.com/"
+                "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+                "update_frequency": 2,
+            },
+        },
+    }
+
+
+def _hash_policy(service: Service) -> list[Json]:
+    """By header when the request has it, else by the client's address."""
+    by_address: Json = {"connection_properties": {"source_ip": True}}
+    if service.balance.hash_header is None:
+        return [by_address]
+    return [{"header": {"header_name": service.balance.hash_header}, "terminal": True}, by_address]
