@@ -1,0 +1,6 @@
+"""The user's files → the `System` of the model: reading with line numbers, includes, checks."""
+
+from seakeep.spec.loader import Loaded, load
+from seakeep.spec.problem import Problem, Severity, SpecError
+
+__all__ = ["Loaded", "Problem", "Severity", "SpecError", "load"]

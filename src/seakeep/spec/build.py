@@ -1,0 +1,329 @@
+"""A valid document → the `System` of the model. Nothing is checked here any more."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import combinations
+
+from seakeep.model.ids import node_id
+from seakeep.model.system import (
+    Balance,
+    BalancePolicy,
+    Call,
+    Check,
+    Edge,
+    ExecCheck,
+    Fault,
+    FaultKind,
+    GrpcCheck,
+    HttpCheck,
+    Link,
+    Location,
+    Node,
+    Objective,
+    ObjectiveKind,
+    Prefer,
+    Probe,
+    ProbeKind,
+    Protocol,
+    Region,
+    Replicas,
+    Resources,
+    Retries,
+    Rollout,
+    Route,
+    ScaleTarget,
+    Scenario,
+    Service,
+    Shape,
+    Spread,
+    Step,
+    System,
+    TcpCheck,
+    TrafficSource,
+    Work,
+    Workload,
+    Zone,
+    ZoneSpread,
+)
+from seakeep.model.time import SECOND
+from seakeep.spec.digest import digest
+from seakeep.spec.distance import travel_time
+from seakeep.spec.document import (
+    Document,
+    NodesPart,
+    ObjectivePart,
+    RegionPart,
+    ScenarioPart,
+    StepPart,
+    TrafficPart,
+)
+from seakeep.spec.service import ProbePart, RoutePart, ServicePart, SpreadPart, probe_timeout
+
+NODE_CPU_MILLICORES = 4000
+NODE_MEMORY_BYTES = 8 * 2**30
+
+
+def build(document: Document) -> System:
+    """The system that the document describes, with its revision."""
+    regions = {name: _region(name, part) for name, part in document.regions.items()}
+    system = System(
+        name=document.system,
+        revision="",
+        regions=regions,
+        links=_links(regions, document.network),
+        services={
+            name: _service(name, part, tuple(regions)) for name, part in document.services.items()
+        },
+        traffic={name: _traffic(name, part) for name, part in document.traffic.items()},
+        objectives=tuple(_objective(part) for part in document.objectives),
+        scenarios={name: _scenario(name, part) for name, part in document.scenarios.items()},
+        edge=Edge(port=document.edge.port),
+    )
+    return replace(system, revision=digest(system))
+
+
+# --- places -----------------------------------------------------------------
+
+
+def _location(at: tuple[float, float] | None) -> Location | None:
+    return None if at is None else Location(latitude_deg=at[0], longitude_deg=at[1])
+
+
+def _region(name: str, part: RegionPart) -> Region:
+    zones = {
+        zone: Zone(name=zone, nodes=_nodes(name, zone, zone_part.nodes, part.nodes))
+        for zone, zone_part in part.zones.items()
+    }
+    return Region(name=name, zones=zones, location=_location(part.at))
+
+
+def _nodes(region: str, zone: str, own: NodesPart, common: NodesPart) -> tuple[Node, ...]:
+    count = own.count or common.count or 1
+    capacity = node_capacity(own, common)
+    return tuple(
+        Node(id=node_id(region, zone, index), region=region, zone=zone, capacity=capacity)
+        for index in range(count)
+    )
+
+
+def node_capacity(own: NodesPart, common: NodesPart) -> Resources:
+    """What each node of a zone offers: the zone's word, else the region's, else the default."""
+    return Resources(
+        cpu_millicores=own.cpu or common.cpu or NODE_CPU_MILLICORES,
+        memory_bytes=own.memory or common.memory or NODE_MEMORY_BYTES,
+    )
+
+
+def _links(regions: Mapping[str, Region], network: Mapping[str, int]) -> tuple[Link, ...]:
+    declared = {frozenset(pair.split("~")): latency for pair, latency in network.items()}
+    links = []
+    for a, b in combinations(sorted(regions), 2):
+        latency = declared.get(frozenset((a, b)))
+        if latency is None:
+            latency = travel_time(regions[a].location, regions[b].location)
+        links.append(Link(a=a, b=b, latency=latency))
+    return tuple(links)
+
+
+# --- services ---------------------------------------------------------------
+
+
+def _service(name: str, part: ServicePart, regions: tuple[str, ...]) -> Service:
+    return Service(
+        name=name,
+        workload=_workload(part),
+        image=part.image,
+        replicas=Replicas(min=part.replicas.min, max=part.replicas.max),
+        spread=_spread(part.spread, regions),
+        scale=tuple(ScaleTarget(metric=s.on, target=s.target) for s in part.scale),
+        routes=tuple(_route(route) for route in part.routes),
+        balance=Balance(
+            policy=BalancePolicy(part.balance.policy),
+            prefer=Prefer(part.balance.prefer),
+            slow_start=part.balance.slow_start,
+            panic_fraction=part.balance.panic,
+            hash_header=part.balance.header,
+        ),
+        timeout=part.timeout,
+        retries=Retries(
+            attempts=part.retries.attempts,
+            budget_fraction=part.retries.budget,
+            per_try_timeout=part.retries.per_try,
+            methods=tuple(part.retries.methods),
+        ),
+        limit=None if part.limit is None else part.limit.limit(),
+        calls=tuple(Call(service=to, per_request=n) for to, n in part.calls.items()),
+        work=_work(part),
+        rollout=Rollout(surge=part.rollout.surge, unavailable=part.rollout.unavailable),
+        drain=part.drain,
+        proxy_protocol=part.proxy_protocol,
+    )
+
+
+def _workload(part: ServicePart) -> Workload:
+    workload = Workload(
+        command=tuple(part.run),
+        port=part.port,
+        protocol=Protocol(part.protocol),
+        env=tuple(sorted(part.env.items())),
+        resources=Resources(cpu_millicores=part.resources.cpu, memory_bytes=part.resources.memory),
+        probes=_probes(part),
+        stop_grace=part.stop_grace,
+        revision="",
+    )
+    # The names of the services that it calls are variables of the process: without them a new
+    # call would not reach the instances that run.
+    return replace(workload, revision=digest(workload, tuple(sorted(part.calls))))
+
+
+def _probes(part: ServicePart) -> tuple[Probe, ...]:
+    declared = [
+        (ProbeKind.STARTUP, part.probes.startup),
+        (ProbeKind.READINESS, part.probes.readiness),
+        (ProbeKind.LIVENESS, part.probes.liveness),
+    ]
+    probes = tuple(_probe(kind, probe) for kind, probe in declared if probe is not None)
+    if probes:
+        return probes
+    default = Probe(
+        kind=ProbeKind.READINESS, check=TcpCheck(), period=SECOND, timeout=SECOND, failures=3
+    )
+    return (default,)
+
+
+def _probe(kind: ProbeKind, part: ProbePart) -> Probe:
+    default = 30 if kind is ProbeKind.STARTUP else 3
+    return Probe(
+        kind=kind,
+        check=_check(part),
+        period=part.every,
+        timeout=probe_timeout(part),
+        failures=part.failures if part.failures is not None else default,
+        successes=part.successes,
+        delay=part.delay,
+    )
+
+
+def _check(part: ProbePart) -> Check:
+    if part.http is not None:
+        return HttpCheck(path=part.http)
+    if part.exec is not None:
+        return ExecCheck(command=tuple(part.exec))
+    if part.grpc is not None:
+        return GrpcCheck(service=part.grpc)
+    return TcpCheck()
+
+
+def _spread(part: SpreadPart, regions: tuple[str, ...]) -> Spread:
+    """Weights that sum to 1: what is given, and even parts of what that leaves."""
+    shares = part.regions or dict.fromkeys(regions)
+    given = sum(share for share in shares.values() if share is not None)
+    even = [name for name, share in shares.items() if share is None]
+    rest = max(0.0, 1 - given) / len(even) if even else 0.0
+    weights = {name: rest if share is None else share for name, share in shares.items()}
+    return Spread(
+        regions=weights,
+        zones=ZoneSpread(part.zones),
+        node_anti_affinity=part.node_anti_affinity,
+    )
+
+
+def _route(part: RoutePart) -> Route:
+    return Route(
+        host=part.host, path=part.path, headers=tuple(part.headers.items()), port=part.port
+    )
+
+
+def _work(part: ServicePart) -> Work | None:
+    if part.work is None:
+        return None
+    return Work(time=part.work.time, concurrency=part.work.concurrency, queue=part.work.queue)
+
+
+# --- traffic, objectives, scenarios -----------------------------------------
+
+
+def _traffic(name: str, part: TrafficPart) -> TrafficSource:
+    shape = part.shape
+    kind = Shape.POISSON
+    if shape.constant:
+        kind = Shape.CONSTANT
+    elif shape.diurnal is not None:
+        kind = Shape.DIURNAL
+    elif shape.step is not None:
+        kind = Shape.STEP
+    return TrafficSource(
+        name=name,
+        location=Location(latitude_deg=part.origin[0], longitude_deg=part.origin[1]),
+        service=part.to,
+        rate_per_s=part.rate,
+        shape=kind,
+        path=part.path,
+        period=0 if shape.diurnal is None else shape.diurnal.period,
+        amplitude=0.5 if shape.diurnal is None else shape.diurnal.amplitude,
+        steps=shape.times(),
+    )
+
+
+def _objective(part: ObjectivePart) -> Objective:
+    if part.latency is not None:
+        target, threshold = part.latency
+        return Objective(
+            service=part.service,
+            kind=ObjectiveKind.LATENCY,
+            target=target,
+            window=part.window,
+            threshold=threshold,
+        )
+    assert part.availability is not None
+    return Objective(
+        service=part.service,
+        kind=ObjectiveKind.AVAILABILITY,
+        target=part.availability,
+        window=part.window,
+    )
+
+
+def _scenario(name: str, part: ScenarioPart) -> Scenario:
+    return Scenario(
+        name=name,
+        duration=part.duration,
+        steps=tuple(_step(step) for step in part.steps),
+        recovery=part.expect.recovery,
+    )
+
+
+def _step(part: StepPart) -> Step:
+    fault = fault_of(part)
+    # A kill is over as soon as it is done; there is nothing to undo.
+    lasts = 0 if fault.kind is FaultKind.KILL else part.lasts
+    return Step(at=part.at, fault=fault, lasts=lasts)
+
+
+def fault_of(part: StepPart) -> Fault:
+    """The one fault of a step."""
+    if part.lose is not None:
+        return _loss(part)
+    if part.kill is not None:
+        return Fault(kind=FaultKind.KILL, subject=part.kill)
+    if part.freeze is not None:
+        return Fault(kind=FaultKind.FREEZE, subject=part.freeze)
+    if part.slow is not None:
+        return Fault(kind=FaultKind.SLOW, subject=part.slow.service, amount=part.slow.cpu)
+    if part.partition is not None:
+        return Fault(kind=FaultKind.PARTITION, subject=part.partition)
+    if part.delay is not None:
+        return Fault(kind=FaultKind.DELAY, subject=part.delay.link, amount=float(part.delay.by))
+    assert part.surge is not None
+    return Fault(kind=FaultKind.SURGE, subject=part.surge.traffic, amount=part.surge.factor)
+
+
+def _loss(part: StepPart) -> Fault:
+    lose = part.lose
+    assert lose is not None
+    if lose.region is not None:
+        return Fault(kind=FaultKind.LOSE_REGION, subject=lose.region)
+    if lose.zone is not None:
+        return Fault(kind=FaultKind.LOSE_ZONE, subject=lose.zone)
+    assert lose.node is not None
+    return Fault(kind=FaultKind.LOSE_NODE, subject=lose.node)

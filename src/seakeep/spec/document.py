@@ -1,0 +1,456 @@
+"""What a spec may say: the pydantic models of the whole file, one section after the other.
+
+They hold the values of one section each; what ties sections together is checked in
+`references`, and what is done with them is in `build`.
+"""
+
+import re
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+
+from seakeep.model.time import DAY
+from seakeep.model.units import UnitError, parse_duration, parse_percent
+from seakeep.spec.fields import (
+    Cpu,
+    Fraction,
+    Memory,
+    Name,
+    Part,
+    PositiveRate,
+    PositiveSpan,
+    Rate,
+    Span,
+    Text,
+    UrlPath,
+    described,
+    fault,
+)
+from seakeep.spec.service import Port, ServicePart
+
+LATER_SECTIONS = (
+    "databases",
+    "caches",
+    "topics",
+    "search",
+    "alerts",
+    "flags",
+    "environments",
+)
+"""Sections of the design that this release does not read."""
+
+# --- places -----------------------------------------------------------------
+
+
+class NodesPart(Part):
+    """The machines of a zone, alike. What is not given is taken from the region."""
+
+    count: int | None = Field(None, ge=1, le=1000, description="How many. Default 1.")
+    cpu: Cpu | None = Field(None, description="Cores that each offers. Default 4.")
+    memory: Memory | None = Field(None, description="Memory that each offers. Default 8GiB.")
+
+
+class ZonePart(Part):
+    """A part of a region that fails on its own."""
+
+    nodes: NodesPart = Field(NodesPart(), description="Its machines, where they differ.")
+
+    @classmethod
+    def expand(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+
+def _zones(value: Any) -> Any:
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        twice = next((i for i, name in enumerate(value) if name in value[:i]), None)
+        if twice is not None:
+            raise fault(f"zone {value[twice]} is named twice", "remove one", (twice,))
+        return {name: {} for name in value}
+    return value
+
+
+def _some(value: dict[str, Any]) -> dict[str, Any]:
+    if not value:
+        raise fault("is empty", "name at least one")
+    return value
+
+
+_COORDINATES_SCHEMA = WithJsonSchema(
+    {
+        "type": "array",
+        "prefixItems": [
+            {"type": "number", "minimum": -90, "maximum": 90},
+            {"type": "number", "minimum": -180, "maximum": 180},
+        ],
+        "minItems": 2,
+        "maxItems": 2,
+        "items": False,
+        "examples": [[39.0, -77.5]],
+    }
+)
+
+
+def _coordinates(value: object) -> tuple[float, float]:
+    hint = "write [latitude, longitude] in degrees, such as [39.0, -77.5]"
+    if (
+        not isinstance(value, list)
+        or len(value) != 2
+        or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in value)
+    ):
+        raise fault("must be a latitude and a longitude", hint)
+    if not -90 <= value[0] <= 90 or not -180 <= value[1] <= 180:
+        swapped = -90 <= value[1] <= 90 and -180 <= value[0] <= 180
+        raise fault(
+            f"[{value[0]}, {value[1]}] is not on the globe",
+            f"latitude comes first: [{value[1]}, {value[0]}]" if swapped else hint,
+        )
+    return (float(value[0]), float(value[1]))
+
+
+Coordinates: TypeAlias = Annotated[
+    tuple[float, float], BeforeValidator(_coordinates), _COORDINATES_SCHEMA
+]
+
+
+class RegionPart(Part):
+    """A place far from the others, made of zones."""
+
+    zones: Annotated[
+        dict[Name, ZonePart],
+        AfterValidator(_some),
+        BeforeValidator(_zones),
+    ] = Field(description="`[a, b, c]`, or `{a: {nodes: {count: 2}}, b: {}}`.")
+    nodes: NodesPart = Field(
+        NodesPart(), description="Machines of every zone. Default: one of 4 CPUs and 8GiB."
+    )
+    at: Coordinates | None = Field(
+        None,
+        description="[latitude, longitude] in degrees. Latencies to other regions follow from "
+        "it where `network` does not give them; without it they are 10ms.",
+    )
+
+
+PAIR = re.compile(r"([a-z][a-z0-9-]*)([~>])([a-z][a-z0-9-]*)")
+
+
+def _link_pair(value: str) -> str:
+    match = PAIR.fullmatch(value)
+    if match is None or match[2] != "~" or match[1] == match[3]:
+        raise fault(f"'{value[:80]}' is not a pair of regions", "write us-east~eu-west")
+    return f"{match[1]}~{match[3]}"
+
+
+def _fault_pair(value: str) -> str:
+    match = PAIR.fullmatch(value)
+    if match is None or match[1] == match[3]:
+        raise fault(
+            f"'{value[:80]}' is not a pair of regions",
+            "write us-east~eu-west for both ways, us-east>eu-west for one",
+        )
+    one, way, other = match.groups()
+    return f"{min(one, other)}~{max(one, other)}" if way == "~" else f"{one}>{other}"
+
+
+_PAIR_PATTERN = r"^[a-z][a-z0-9-]*~[a-z][a-z0-9-]*$"
+_FAULT_PAIR_PATTERN = r"^[a-z][a-z0-9-]*[~>][a-z][a-z0-9-]*$"
+LinkPair: TypeAlias = Annotated[
+    str,
+    AfterValidator(_link_pair),
+    WithJsonSchema({"type": "string", "pattern": _PAIR_PATTERN}),
+]
+FaultPair: TypeAlias = Annotated[
+    str,
+    AfterValidator(_fault_pair),
+    WithJsonSchema(
+        {"type": "string", "pattern": _FAULT_PAIR_PATTERN, "examples": ["us-east~eu-west"]}
+    ),
+]
+
+
+class EdgePart(Part):
+    """Where clients come in."""
+
+    port: Port = Field(8080, description="The port of every region's edge. Default 8080.")
+
+
+# --- traffic and objectives -------------------------------------------------
+
+
+class DiurnalPart(Part):
+    """A wave around the rate."""
+
+    period: PositiveSpan = Field(DAY, description="Of one wave. Default 1d.")
+    amplitude: Fraction = Field(
+        0.5, description="How far the rate swings, of the mean. Default 50%."
+    )
+
+
+class ShapePart(Part):
+    """How arrivals are spread over time. A bare name takes its defaults."""
+
+    short_schema: ClassVar[dict[str, Any] | None] = {"enum": ["poisson", "constant", "diurnal"]}
+
+    poisson: Literal[True] | None = Field(None, description="Independent arrivals: the default.")
+    constant: Literal[True] | None = Field(None, description="Evenly spaced arrivals.")
+    diurnal: DiurnalPart | None = Field(None, description="Poisson, in a wave like a day's.")
+    step: dict[Text, Rate] | None = Field(
+        None,
+        description="Poisson, at another rate from each time on: `{30s: 300/s, 60s: 100/s}`. "
+        "Until the first the source's rate holds.",
+    )
+
+    @classmethod
+    def expand(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            if value == "step":
+                raise fault("step needs its steps", "write {step: {30s: 300/s, 60s: 100/s}}")
+            if value not in ("poisson", "constant", "diurnal"):
+                raise fault(
+                    f"'{value[:40]}' is not a shape",
+                    "write poisson, constant, diurnal or {step: {30s: 300/s}}",
+                )
+            return {value: {} if value == "diurnal" else True}
+        return value
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        kinds = ("poisson", "constant", "diurnal", "step")
+        given = [kind for kind in kinds if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise fault("a shape is exactly one of poisson, constant, diurnal and step")
+        self.times()
+        return self
+
+    def times(self) -> tuple[tuple[int, float], ...]:
+        """The steps as (nanoseconds since the start, requests/s)."""
+        steps: list[tuple[int, float]] = []
+        for text, rate in (self.step or {}).items():
+            try:
+                at = parse_duration(text)
+            except UnitError as error:
+                raise fault(str(error), error.hint, ("step", text)) from None
+            if steps and at <= steps[-1][0]:
+                raise fault(
+                    f"{text} does not come after the step before it",
+                    "times count from the start of the traffic, in rising order",
+                    ("step", text),
+                )
+            steps.append((at, rate))
+        if self.step is not None and not steps:
+            raise fault("is empty", "write {30s: 300/s}", ("step",))
+        return tuple(steps)
+
+
+class TrafficPart(Part):
+    """Clients in one place that send requests to one service."""
+
+    origin: Coordinates = Field(
+        alias="from", description="Where they are: [latitude, longitude] in degrees."
+    )
+    to: Name = Field(description="The service.")
+    rate: PositiveRate = Field(description="Requests per time: `120/s`, `10/min`.")
+    shape: ShapePart = Field(
+        ShapePart(poisson=True),
+        description="`poisson` (default), `constant`, `diurnal`, `{step: {30s: 300/s}}`.",
+    )
+    path: UrlPath = Field("/", description="What they ask for. Default `/`.")
+
+
+_LATENCY = re.compile(r"([^<]*)<([^<=]*)")
+
+
+def _latency(value: object) -> tuple[float, int]:
+    hint = "write the share of requests and the bound: 95% < 300ms"
+    if not isinstance(value, str):
+        raise fault(f"must be text, not {described(value)}", hint)
+    match = _LATENCY.fullmatch(value)
+    if match is None:
+        raise fault(f"'{value[:60]}' is not a latency objective", hint)
+    try:
+        target, threshold = parse_percent(match[1]), parse_duration(match[2])
+    except UnitError as error:
+        raise fault(str(error), hint) from None
+    if threshold == 0:
+        raise fault("no request takes less than 0", hint)
+    return (_target(target), threshold)
+
+
+def _target(value: float) -> float:
+    if not 0 < value < 1:
+        raise fault(
+            "the target must lie between 0% and 100%",
+            "100% leaves no room for a single failure; write 99.9% or 99.99%",
+        )
+    return value
+
+
+class ObjectivePart(Part):
+    """An SLO: the share of requests that is good over a window. Either availability or
+    latency."""
+
+    service: Name = Field(description="The service.")
+    availability: Annotated[Fraction, AfterValidator(_target)] | None = Field(
+        None, description="The share of requests that do not fail: `99.9%`."
+    )
+    latency: (
+        Annotated[
+            tuple[float, int],
+            BeforeValidator(_latency),
+            WithJsonSchema(
+                {
+                    "type": "string",
+                    "pattern": r"^\s*[0-9.]+\s*%\s*<\s*[0-9.]+[a-z0-9.]+\s*$",
+                    "examples": ["95% < 300ms"],
+                }
+            ),
+        ]
+        | None
+    ) = Field(None, description="The share that is faster than a bound: `95% < 300ms`.")
+    window: PositiveSpan = Field(
+        30 * DAY, description="The rolling window that it counts over. Default 30d."
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.availability is None) == (self.latency is None):
+            raise fault(
+                "an objective is either availability or latency",
+                "write one of availability: 99.9% and latency: 95% < 300ms",
+            )
+        return self
+
+
+# --- scenarios --------------------------------------------------------------
+
+
+class LosePart(Part):
+    """The place that goes dark: one of region, zone and node."""
+
+    region: Text | None = Field(None, description="`us-east`.")
+    zone: Text | None = Field(None, description="`us-east/a`.")
+    node: Text | None = Field(None, description="`us-east/a/0`: the first node of zone a.")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if sum(v is not None for v in (self.region, self.zone, self.node)) != 1:
+            raise fault("lose takes exactly one of region, zone and node", "{zone: us-east/a}")
+        return self
+
+
+class SlowPart(Part):
+    """A service or instance that gets less CPU."""
+
+    service: Text = Field(description="A service, or one instance such as `web-3`.")
+    cpu: Fraction = Field(description="The share of its CPU that is left: `20%`.")
+
+
+class DelayPart(Part):
+    """A link that takes longer."""
+
+    link: FaultPair = Field(description="`us-east~eu-west`, or `us-east>eu-west` for one way.")
+    by: PositiveSpan = Field(description="Added to every message, one way: `200ms`.")
+
+
+class SurgePart(Part):
+    """A traffic source that sends more."""
+
+    traffic: Name = Field(description="The traffic source.")
+    factor: Annotated[float, Field(gt=0, le=1e6)] = Field(description="Times its rate: `3`.")
+
+
+FAULT_KEYS = ("lose", "kill", "freeze", "slow", "partition", "delay", "surge")
+
+
+class StepPart(Part):
+    """One fault: when, what, for how long."""
+
+    at: Span = Field(description="Since the start of the scenario.")
+    lasts: PositiveSpan | None = Field(
+        None, alias="for", description="How long. Default: to the end of the scenario."
+    )
+    lose: LosePart | None = Field(None, description="A region, zone or node goes dark.")
+    kill: Text | None = Field(
+        None, description="SIGKILL to an instance (`web-3`), or to one of a service (`web`)."
+    )
+    freeze: Text | None = Field(None, description="SIGSTOP, in the same way.")
+    slow: SlowPart | None = Field(None, description="Less CPU.")
+    partition: FaultPair | None = Field(
+        None, description="No messages: `us-east~eu-west`, or `us-east>eu-west` for one way."
+    )
+    delay: DelayPart | None = Field(None, description="A link takes longer.")
+    surge: SurgePart | None = Field(None, description="More traffic.")
+
+    @property
+    def given(self) -> list[str]:
+        return [key for key in FAULT_KEYS if getattr(self, key) is not None]
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if len(self.given) != 1:
+            what = " and ".join(self.given) if self.given else "none"
+            raise fault(
+                f"a step has exactly one fault, this has {what}",
+                f"write one of {', '.join(FAULT_KEYS)}; two faults are two steps",
+                (self.given[1],) if self.given else (),
+            )
+        if self.kill is not None and self.lasts is not None:
+            raise fault(
+                "kill has no length", "remove for; to stop an instance for a time, freeze", ("for",)
+            )
+        return self
+
+
+class ExpectPart(Part):
+    """What must hold."""
+
+    recovery: PositiveSpan | None = Field(
+        None, description="Objectives are met again within this time of the last fault's end."
+    )
+
+
+class ScenarioPart(Part):
+    """Faults, one after the other, and what the system must do."""
+
+    duration: PositiveSpan = Field(description="How long it runs.")
+    steps: list[StepPart] = Field([], description="The faults.")
+    expect: ExpectPart = Field(ExpectPart(), description="What must hold, beside the objectives.")
+
+
+# --- the whole --------------------------------------------------------------
+
+
+class Document(Part):
+    """A Seakeep spec: a system that runs in several regions."""
+
+    system: Name = Field(description="The system's name.")
+    include: Annotated[
+        list[Text],
+        WithJsonSchema(
+            {
+                "anyOf": [
+                    {"type": "string"},
+                    {"type": "array", "items": {"type": "string"}},
+                    {"type": "null"},
+                ]
+            }
+        ),
+    ] = Field(
+        [],
+        description="Further files, relative to this one: `[services/*.yaml]`. Sections are "
+        "joined; a name may be defined once.",
+    )
+    regions: Annotated[dict[Name, RegionPart], AfterValidator(_some)] = Field(
+        description="Regions and their zones."
+    )
+    network: dict[LinkPair, Span] = Field(
+        {},
+        description="One-way latency between regions: `us-east~eu-west: 38ms`. Pairs that are "
+        "not named follow the distance between the regions' coordinates.",
+    )
+    edge: EdgePart = Field(EdgePart(), description="Where clients come in.")
+    services: Annotated[dict[Name, ServicePart], AfterValidator(_some)] = Field(
+        description="The programs that make up the system."
+    )
+    traffic: dict[Name, TrafficPart] = Field({}, description="Who sends requests.")
+    objectives: list[ObjectivePart] = Field([], description="What the system must keep (SLOs).")
+    scenarios: dict[Name, ScenarioPart] = Field({}, description="Faults to try it with.")

@@ -1,0 +1,381 @@
+"""The kinds of value that the sections of a spec are made of, as pydantic types: each reads
+what a person writes, gives what the model holds, and describes itself to an editor.
+
+A value that is wrong raises a `PydanticCustomError` of type `seakeep`, whose context carries
+the hint and, where the fault lies deeper than the field, the path to it.
+"""
+
+import re
+import shlex
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, TypeAlias
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from seakeep.model import units
+from seakeep.model.ids import LABEL
+from seakeep.model.system import Distribution
+from seakeep.model.time import Duration
+
+
+def fault(message: str, hint: str = "", at: tuple[str | int, ...] = ()) -> PydanticCustomError:
+    """The error of one value: what is wrong, what to write, and where below it."""
+    context = {"message": message, "hint": hint, "at": at}
+    return PydanticCustomError("seakeep", "{message}", context)
+
+
+class Part(BaseModel):
+    """The base of every mapping in a spec: unknown keys are errors, values are taken as they
+    are written (no text where a number belongs), and nothing changes afterwards.
+
+    A part that may be written shorter says how in `short_schema` and `expand`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    short_schema: ClassVar[dict[str, Any] | None] = None
+    """JSON Schema of the short form; None when there is none."""
+
+    @classmethod
+    def expand(cls, value: Any) -> Any:
+        """The long form of a short one; anything else as it is."""
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand(cls, value: Any) -> Any:
+        return cls.expand(value)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: Any, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        schema = handler(core_schema)
+        if cls.short_schema is not None:
+            definition = handler.resolve_ref_schema(schema)
+            long = dict(definition)
+            definition.clear()
+            definition.update({"anyOf": [cls.short_schema, long]})
+            if "description" in long:
+                definition["description"] = long["description"]
+        return schema
+
+
+def _amount(parse: Callable[[str], Any], what: str, numbers: bool = False) -> BeforeValidator:
+    """Read text by `parse`; with `numbers`, bare numbers too."""
+
+    def read(value: object) -> Any:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            value = repr(value)
+        if not isinstance(value, str):
+            raise fault(f"must be {what}, not {described(value)}", f"write {_EXAMPLES[what]}")
+        try:
+            return parse(value)
+        except units.UnitError as error:
+            raise fault(str(error), error.hint) from None
+
+    return BeforeValidator(read)
+
+
+_EXAMPLES = {
+    "a duration": "300ms, 15s or 1h30m",
+    "a rate": "200/s or 10/min",
+    "a percentage": "20% or 99.9%",
+    "an amount of memory": "64MiB or 1GB",
+    "an amount of CPU": "250m or 0.5",
+}
+
+
+def described(value: object) -> str:
+    """What a value is, for people."""
+    if value is None:
+        return "empty"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, int | float):
+        return "a number"
+    return "a mapping" if isinstance(value, dict) else "a list"
+
+
+def _positive(value: int) -> int:
+    if value <= 0:
+        raise fault("must be more than zero")
+    return value
+
+
+def _text_schema(pattern: str, examples: list[str]) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": examples})
+
+
+def _number_schema(pattern: str, examples: list[Any]) -> WithJsonSchema:
+    return WithJsonSchema(
+        {"type": ["string", "number"], "pattern": pattern, "minimum": 0, "examples": examples}
+    )
+
+
+_duration = _amount(units.parse_duration, "a duration")
+_duration_schema = WithJsonSchema(
+    {
+        "type": ["string", "integer"],
+        "pattern": units.DURATION_PATTERN,
+        "maximum": 0,
+        "examples": ["300ms", "15s", "1h30m"],
+    }
+)
+Span: TypeAlias = Annotated[Duration, _duration, _duration_schema]
+"""A duration, zero allowed."""
+PositiveSpan: TypeAlias = Annotated[
+    Duration,
+    AfterValidator(_positive),
+    _duration,
+    _text_schema(units.DURATION_PATTERN, ["300ms", "15s", "1h30m"]),
+]
+
+
+def _fraction(value: float) -> float:
+    if value > 1:
+        raise fault("is more than 100%", "write a percentage from 0% to 100%")
+    return value
+
+
+_percent = _amount(units.parse_percent, "a percentage")
+_percent_schema = _text_schema(units.PERCENT_PATTERN, ["20%", "99.9%"])
+Fraction: TypeAlias = Annotated[float, AfterValidator(_fraction), _percent, _percent_schema]
+"""A percentage from 0% to 100%, as a fraction."""
+
+
+def _positive_rate(value: float) -> float:
+    if value <= 0:
+        raise fault("must be more than zero")
+    return value
+
+
+def _share(value: object) -> float | None:
+    if value == "even":
+        return None
+    try:
+        fraction = units.parse_percent(value) if isinstance(value, str) else None
+    except units.UnitError as error:
+        raise fault(str(error), error.hint) from None
+    if fraction is None:
+        shown = f"write {value}%" if isinstance(value, int | float) else "write 60% or even"
+        raise fault(f"must be a percentage or even, not {described(value)}", shown)
+    return _fraction(fraction)
+
+
+Share: TypeAlias = Annotated[
+    float | None,
+    BeforeValidator(_share),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "pattern": units.PERCENT_PATTERN}, {"const": "even"}],
+            "examples": ["60%", "even"],
+        }
+    ),
+]
+"""A percentage as a fraction, or None for an even part of what the others leave."""
+
+_rate = _amount(units.parse_rate, "a rate")
+_rate_schema = _text_schema(units.RATE_PATTERN, ["200/s", "10/min"])
+Rate: TypeAlias = Annotated[float, _rate, _rate_schema]
+PositiveRate: TypeAlias = Annotated[float, AfterValidator(_positive_rate), _rate, _rate_schema]
+
+Cpu: TypeAlias = Annotated[
+    int,
+    AfterValidator(_positive),
+    _amount(units.parse_cpu, "an amount of CPU"),
+    _number_schema(units.CPU_PATTERN, ["250m", 0.5, 2]),
+]
+Memory: TypeAlias = Annotated[
+    int,
+    AfterValidator(_positive),
+    _amount(units.parse_bytes, "an amount of memory"),
+    _text_schema(units.BYTES_PATTERN, ["64MiB", "1GB", "128Mi"]),
+]
+
+# --- names ------------------------------------------------------------------
+
+
+def suggested_label(text: str) -> str:
+    """The nearest name that is allowed; empty when there is none."""
+    label = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-0123456789")[:63].strip("-")
+    return label if LABEL.match(label) else ""
+
+
+def _label(value: str) -> str:
+    if not LABEL.fullmatch(value):
+        better = suggested_label(value)
+        rule = "lower-case letters, digits and dashes, a letter first, 63 at most"
+        hint = f"write {better}" if better else f"a name has {rule}"
+        raise fault(f"'{value[:63]}' is not a name: {rule}", hint)
+    return value
+
+
+Name: TypeAlias = Annotated[
+    str, AfterValidator(_label), WithJsonSchema({"type": "string", "pattern": LABEL.pattern})
+]
+"""A DNS label."""
+
+
+def _absolute_path(value: str) -> str:
+    if not value.startswith("/"):
+        raise fault("must begin with /", f"write /{value}")
+    if any(c.isspace() or not c.isprintable() for c in value) or not value.isascii():
+        raise fault("is not a path of a URL", "percent-encode spaces and letters beyond ASCII")
+    return value
+
+
+UrlPath: TypeAlias = Annotated[
+    str, AfterValidator(_absolute_path), WithJsonSchema({"type": "string", "pattern": "^/"})
+]
+
+
+def _clean(value: str) -> str:
+    if "\0" in value:
+        raise fault("holds a NUL character")
+    return value
+
+
+Text: TypeAlias = Annotated[str, AfterValidator(_clean)]
+
+# --- commands ---------------------------------------------------------------
+
+_SHELL_WORDS = ("&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1")
+
+
+def _split_command(value: object) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        words = shlex.split(value)
+    except ValueError as error:
+        reason = str(error).lower()
+        raise fault(f"is not a command: {reason}", "close the quote, or write a list") from None
+    found = next((word for word in words if word in _SHELL_WORDS), None)
+    if found is not None:
+        raise fault(
+            f"'{found}' needs a shell, and commands run without one",
+            'write [sh, -c, "..."] if you mean it',
+        )
+    if words and re.match(r"^[A-Za-z_][A-Za-z0-9_]*=", words[0]):
+        raise fault(f"'{words[0]}' is not a program", "put variables under env:")
+    return words
+
+
+def _some_words(value: list[str]) -> list[str]:
+    if not value or not value[0]:
+        raise fault("is empty", "write the program and its arguments, such as python app.py")
+    return value
+
+
+Command: TypeAlias = Annotated[
+    list[Text],
+    AfterValidator(_some_words),
+    BeforeValidator(_split_command),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1},
+            ],
+            "examples": ["python app.py"],
+        }
+    ),
+]
+"""argv: text is split as a shell would, without a shell."""
+
+# --- distributions ----------------------------------------------------------
+
+DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
+    "constant": ("value",),
+    "exponential": ("mean",),
+    "erlang": ("mean", "k"),
+    "lognormal": ("p50", "p99"),
+    "gamma": ("mean", "cv"),
+    "pareto": ("min", "alpha"),
+}
+"""By name: its parameters. `k`, `cv` (standard deviation over mean) and `alpha` are numbers,
+the others durations."""
+
+_BARE = ("k", "cv", "alpha")
+_CALL = re.compile(r"([a-z]+)\s*\(([^()]*)\)")
+_FORMS = ", ".join(f"{n}({', '.join(p + '=…' for p in ps)})" for n, ps in DISTRIBUTIONS.items())
+
+
+def read_distribution(text: str) -> Distribution:
+    """`lognormal(p50=12ms, p99=60ms)`; a bare duration is `constant`. Durations become
+    nanoseconds."""
+    match = _CALL.fullmatch(text.strip())
+    if match is None:
+        try:
+            value = float(units.parse_duration(text))
+        except units.UnitError:
+            raise fault(f"'{text[:60]}' is not a distribution", f"write one of {_FORMS}") from None
+        return Distribution(name="constant", parameters=(("value", value),))
+    name, inner = match.groups()
+    if name not in DISTRIBUTIONS:
+        raise fault(f"'{name}' is not a distribution known here", f"write one of {_FORMS}")
+    wanted = DISTRIBUTIONS[name]
+    form = f"write {name}({', '.join(p + '=…' for p in wanted)})"
+    given: dict[str, float] = {}
+    for part in inner.split(","):
+        key, equals, amount = (s.strip() for s in part.partition("="))
+        if not equals or key not in wanted or key in given:
+            raise fault(f"{name} has no parameter '{part.strip()[:40]}'", form)
+        given[key] = _parameter(key, amount)
+    if missing := [p for p in wanted if p not in given]:
+        raise fault(f"{name} lacks {', '.join(missing)}", form)
+    _consistent(name, given)
+    return Distribution(name=name, parameters=tuple((p, given[p]) for p in wanted))
+
+
+def _parameter(key: str, amount: str) -> float:
+    if key not in _BARE:
+        try:
+            return float(units.parse_duration(amount))
+        except units.UnitError as error:
+            raise fault(f"{key}: {error}", error.hint) from None
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", amount):
+        raise fault(f"{key} must be a number", f"write {key}=2")
+    return float(amount)
+
+
+def _consistent(name: str, given: dict[str, float]) -> None:
+    for key, value in given.items():
+        if value <= 0 and (name, key) != ("constant", "value"):
+            raise fault(f"{key} must be more than zero")
+    if name == "lognormal" and given["p99"] <= given["p50"]:
+        raise fault("p99 must be more than p50", "the 99th percentile lies above the median")
+    if name == "erlang" and given["k"] != int(given["k"]):
+        raise fault("k must be a whole number", "it counts exponential stages")
+    if name == "pareto" and given["alpha"] <= 1:
+        raise fault("alpha must be more than 1", "at 1 and below the mean is infinite")
+
+
+def _distribution(value: object) -> Distribution:
+    if not isinstance(value, str):
+        raise fault(f"must be a distribution, not {described(value)}", f"write one of {_FORMS}")
+    return read_distribution(value)
+
+
+TimeDistribution: TypeAlias = Annotated[
+    Distribution,
+    BeforeValidator(_distribution),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "examples": ["lognormal(p50=12ms, p99=60ms)", "exponential(mean=10ms)", "10ms"],
+        }
+    ),
+]

@@ -1,0 +1,71 @@
+"""From a path to a system, or to everything that is wrong: the stages in their order."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from seakeep.model.system import System
+from seakeep.spec.build import build
+from seakeep.spec.document import Document
+from seakeep.spec.files import gather
+from seakeep.spec.messages import problems_of
+from seakeep.spec.nodes import Mapping, Node, Scalar, Sequence, resolve
+from seakeep.spec.problem import Problem, Severity, SpecError, in_order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A spec that can be used."""
+
+    system: System
+    warnings: tuple[Problem, ...]
+    files: tuple[Path, ...]
+    """The root, then what it includes, as they were read."""
+
+
+def load(path: Path) -> Loaded:
+    """Read, check and build the spec at `path` with everything that it includes.
+
+    Raises SpecError with every problem found; never anything else for a file's content, nor
+    for a path that cannot be read."""
+    gathered = gather(path)
+    problems = list(gathered.problems)
+    if gathered.root is None:
+        raise SpecError(tuple(problems))
+    root = gathered.root
+    document, found = check(root)
+    problems += found
+    if document is None or any(p.severity is Severity.ERROR for p in problems):
+        raise SpecError(tuple(problems))
+    return Loaded(system=build(document), warnings=in_order(problems), files=tuple(gathered.files))
+
+
+def check(root: Mapping) -> tuple[Document | None, list[Problem]]:
+    plain = plain_of(root)
+    try:
+        return Document.model_validate(plain), []
+    except ValidationError as error:
+        return None, problems_of(error, root)
+
+
+def plain_of(node: Node, path: tuple[str, ...] = ()) -> Any:
+    """The tree as plain Python values, with YAML 1.2's types, but for the values of `env` and
+    `headers`, which are text as it is written, and sections without content, which go."""
+    if isinstance(node, Scalar):
+        return node.text if _is_text(path) else resolve(node)
+    if isinstance(node, Sequence):
+        return [plain_of(item, (*path, "")) for item in node.items]
+    plain = {key: plain_of(value, (*path, key)) for key, (_, value) in node.entries.items()}
+    if not path:
+        return {key: value for key, value in plain.items() if value is not None}
+    return plain
+
+
+def _is_text(path: tuple[str, ...]) -> bool:
+    """Whether the value at this path is text whatever it looks like: `services.*.env.*` and
+    `services.*.routes[].headers.*`."""
+    if len(path) == 4:
+        return path[0] == "services" and path[2] == "env"
+    return len(path) == 6 and path[0] == "services" and path[2] == "routes" and path[4] == "headers"

@@ -1,0 +1,496 @@
+"""What the file may say of a service: the pydantic models of one entry of `services`.
+
+The JSON Schema, and with it the completion in editors and the reference of the docs, is made
+from the descriptions here.
+"""
+
+import re
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
+
+from seakeep.model.system import RateLimit
+from seakeep.model.time import SECOND, Duration
+from seakeep.model.units import UnitError, parse_percent, parse_rate
+from seakeep.spec.fields import (
+    Command,
+    Cpu,
+    Fraction,
+    Memory,
+    Name,
+    Part,
+    PositiveRate,
+    PositiveSpan,
+    Share,
+    Span,
+    Text,
+    TimeDistribution,
+    UrlPath,
+    described,
+    fault,
+)
+
+Port: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
+
+
+class ResourcesPart(Part):
+    """What one instance asks of its node."""
+
+    cpu: Cpu = Field(100, description="Cores (`0.5`) or thousandths (`250m`). Default 100m.")
+    memory: Memory = Field(128 * 2**20, description="`128MiB`, `1GB`. Default 128MiB.")
+
+
+class ReplicasPart(Part):
+    """How many instances there are. A bare number sets both bounds."""
+
+    short_schema: ClassVar[dict[str, Any] | None] = {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": 10_000,
+    }
+
+    min: int = Field(ge=0, le=10_000, description="Never fewer, by Seakeep's own doing.")
+    max: int = Field(ge=0, le=10_000, description="Never more, beyond a rollout's surge.")
+
+    @classmethod
+    def expand(cls, value: Any) -> Any:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return {"min": value, "max": value}
+        return value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max:
+            message = f"min {self.min} is more than max {self.max}"
+            raise fault(message, "swap them, or raise max", ("min",))
+        return self
+
+
+def _region_shares(value: Any) -> Any:
+    if value == "even":
+        return {}
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        return dict.fromkeys(value, "even")
+    return value
+
+
+class SpreadPart(Part):
+    """Where replicas go."""
+
+    regions: Annotated[
+        dict[Name, Share],
+        BeforeValidator(_region_shares),
+        WithJsonSchema(
+            {
+                "anyOf": [
+                    {"const": "even"},
+                    {"type": "array", "items": {"type": "string"}, "minItems": 1},
+                    {
+                        "type": "object",
+                        "additionalProperties": {
+                            "type": "string",
+                            "pattern": r"^even$|^[0-9]+(\.[0-9]+)?\s?%$",
+                        },
+                    },
+                ]
+            }
+        ),
+    ] = Field(
+        {},
+        description="Share by region: `{us-east: 60%, eu-west: 40%}`, adding up to 100%. "
+        "`even` as a share is an equal part of what the others leave; 0% takes overflow only; "
+        "a region that is not named gets nothing. A list spreads evenly over its regions. "
+        "Default `even`: all regions alike.",
+    )
+    zones: Literal["even", "any"] = Field(
+        "even",
+        description="`even`: zones of a region differ by one replica at most. `any`: wherever "
+        "there is room. Default even.",
+    )
+    node_anti_affinity: int = Field(
+        100,
+        ge=0,
+        le=100,
+        description="Weight of keeping replicas on different nodes: 0 packs, 100 spreads "
+        "(Kubernetes preferredDuringScheduling). Default 100.",
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        given = sum(share for share in self.regions.values() if share is not None)
+        evenly = any(share is None for share in self.regions.values())
+        if self.regions and (given > 1 + 1e-9 or (given < 1 - 1e-9 and not evenly)):
+            raise fault(
+                f"the shares add up to {given * 100:.10g}%, not 100%",
+                "change the percentages, or write even for the rest",
+                ("regions",),
+            )
+        return self
+
+
+class ScalePart(Part):
+    """A metric and what each instance should have of it. Read and carried; acted upon by a
+    later release."""
+
+    on: Literal["concurrency", "rate", "cpu", "memory"] = Field(
+        description="`concurrency`: requests in flight per instance. `rate`: requests per "
+        "second per instance. `cpu`, `memory`: share of what it asks for."
+    )
+    target: Annotated[
+        float,
+        WithJsonSchema(
+            {"type": ["number", "string"], "exclusiveMinimum": 0, "examples": [8, "200/s", "70%"]}
+        ),
+    ] = Field(description="`8` for concurrency, `200/s` for rate, `70%` for cpu and memory.")
+
+    @classmethod
+    def expand(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or "target" not in value:
+            return value
+        return {**value, "target": cls._target(value.get("on"), value["target"])}
+
+    @staticmethod
+    def _target(metric: object, target: object) -> object:
+        """The number that `target` means for its metric."""
+        try:
+            if metric == "rate" and isinstance(target, str):
+                number: object = parse_rate(target)
+            elif metric in ("cpu", "memory") and isinstance(target, str):
+                number = parse_percent(target)
+            else:
+                number = target
+        except UnitError as error:
+            raise fault(f"target: {error}", error.hint, ("target",)) from None
+        if metric in ("cpu", "memory") and not isinstance(target, str):
+            raise fault(f"must be a percentage for {metric}", "write 70%", ("target",))
+        if isinstance(number, bool) or not isinstance(number, int | float) or number <= 0:
+            raise fault("must be a number above zero", "write 8, 200/s or 70%", ("target",))
+        return float(number)
+
+
+def _one_or_more(value: Any) -> Any:
+    return [value] if isinstance(value, dict) else value
+
+
+class ProbePart(Part):
+    """One question about an instance's health: exactly one of http, tcp, exec and grpc."""
+
+    http: UrlPath | None = Field(None, description="Healthy when GET of this path answers 200-399.")
+    tcp: Literal[True] | None = Field(
+        None, description="Healthy when the port accepts a connection."
+    )
+    exec: Command | None = Field(
+        None, description="Healthy when the command, run beside the instance, exits 0."
+    )
+    grpc: Text | None = Field(
+        None, description="Healthy when grpc.health.v1 answers SERVING for this service."
+    )
+    every: PositiveSpan = Field(SECOND, description="Time between checks. Default 1s.")
+    timeout: PositiveSpan | None = Field(
+        None, description="A check that takes longer fails. Default: `every`, 1s at most."
+    )
+    failures: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="Failures in a row that count as failed. Default 3; 30 for startup.",
+    )
+    successes: int = Field(
+        1, ge=1, le=1_000_000, description="Successes in a row that count as passed. Default 1."
+    )
+    delay: Span = Field(0, description="Wait after the start before the first check. Default 0.")
+
+    @model_validator(mode="after")
+    def _one_check(self) -> Self:
+        kinds = ("http", "tcp", "exec", "grpc")
+        given = [kind for kind in kinds if getattr(self, kind) is not None]
+        if len(given) != 1:
+            what = " and ".join(given) if given else "nothing to check"
+            raise fault(
+                f"a probe has exactly one check, this has {what}",
+                "write one of http: /ready, tcp: true, exec: [cmd], grpc: service",
+                (given[1],) if given else (),
+            )
+        return self
+
+
+class ProbesPart(Part):
+    """With the meaning that Kubernetes gives them. A service without probes gets a TCP
+    readiness probe."""
+
+    startup: ProbePart | None = Field(
+        None, description="Until it passes the others wait; when it fails: restart."
+    )
+    readiness: ProbePart | None = Field(
+        None, description="While it fails the instance gets no traffic."
+    )
+    liveness: ProbePart | None = Field(None, description="When it fails: restart.")
+
+
+_HOST = re.compile(
+    r"\*|(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*"
+)
+_TOKEN = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
+
+
+def _host(value: str) -> str:
+    lower = value.lower()
+    if len(lower) > 253 or not _HOST.fullmatch(lower):
+        raise fault(
+            f"'{value[:60]}' is not a host", "write shop.example, *.shop.example or * (quoted)"
+        )
+    return lower
+
+
+def _header_name(value: str) -> str:
+    if not _TOKEN.fullmatch(value.lower()):
+        raise fault(f"'{value[:60]}' is not a header's name", "write it as in x-canary")
+    return value.lower()
+
+
+def _header_value(value: str) -> str:
+    if not value.isascii() or not value.isprintable():
+        raise fault("holds characters that a header may not", "use printable ASCII")
+    return value
+
+
+Header: TypeAlias = Annotated[str, AfterValidator(_header_name), WithJsonSchema({"type": "string"})]
+_header_schema = WithJsonSchema({"type": ["string", "number", "boolean"]})
+
+
+class RoutePart(Part):
+    """What the edge sends to the service. The longest path wins, then the most headers."""
+
+    host: Annotated[str, AfterValidator(_host)] = Field(
+        "*", description="`shop.example`, `*.shop.example`. Default `*`: any."
+    )
+    path: UrlPath = Field(
+        "/", description="Prefix, matched on whole path segments. Default `/`: all."
+    )
+    headers: dict[Header, Annotated[str, AfterValidator(_header_value), _header_schema]] = Field(
+        {}, description="Headers whose values must match exactly: `{x-canary: 1}`."
+    )
+    port: Port | None = Field(
+        None, description="The edge's port for a tcp service; tcp routes have nothing else."
+    )
+
+
+BalanceName: TypeAlias = Literal[
+    "round_robin", "least_request", "random", "ring_hash", "maglev", "load_aware"
+]
+
+
+class BalancePart(Part):
+    """How balancers pick an instance. A bare name is the policy."""
+
+    short_schema: ClassVar[dict[str, Any] | None] = {
+        "enum": ["round_robin", "least_request", "random", "ring_hash", "maglev", "load_aware"]
+    }
+
+    policy: BalanceName = Field(
+        "least_request",
+        description="`ring_hash` and `maglev` keep a client at one instance, by `header` or by "
+        "its address; `load_aware` weighs by the CPU left. Default least_request.",
+    )
+    header: Header | None = Field(None, description="Key of ring_hash and maglev.")
+    prefer: Literal["zone", "region"] = Field(
+        "region", description="Where calls stay while they can. Default region."
+    )
+    slow_start: Span = Field(
+        0, description="A new instance's share grows over this time. Default 0: at once."
+    )
+    panic: Fraction = Field(
+        0.5,
+        description="Below this healthy share health is ignored and all instances serve, as "
+        "in Envoy. Default 50%; 0% never.",
+    )
+
+    @classmethod
+    def expand(cls, value: Any) -> Any:
+        return {"policy": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _hashes(self) -> Self:
+        if self.header is not None and self.policy not in ("ring_hash", "maglev"):
+            raise fault(
+                f"header is not used by {self.policy}",
+                "write policy: ring_hash or maglev, or remove header",
+                ("header",),
+            )
+        return self
+
+
+def _method(value: str) -> str:
+    if not re.fullmatch(r"[A-Z]{1,20}", value):
+        raise fault(f"'{value[:20]}' is not a method", f"write {value.upper()[:20]}")
+    return value
+
+
+class RetriesPart(Part):
+    """Retries of calls that failed before an answer began."""
+
+    attempts: int = Field(
+        2, ge=0, le=10, description="Retries after the first try. Default 2; 0 for none."
+    )
+    budget: Fraction = Field(
+        0.2, description="Retries in flight at most, of requests in flight. Default 20%."
+    )
+    per_try: PositiveSpan | None = Field(
+        None, description="Time for one try. Default: only the whole timeout counts."
+    )
+    methods: list[Annotated[str, AfterValidator(_method)]] = Field(
+        ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"],
+        description="Methods that may be sent twice. Default: the idempotent ones of RFC 9110.",
+    )
+
+
+class LimitPart(Part):
+    """A bound on requests per region. Read and carried; acted upon by a later release."""
+
+    rate: PositiveRate = Field(description="Requests let through: `500/s`.")
+    burst: int | None = Field(
+        None, ge=1, le=10**9, description="Let through at once. Default: one second's worth."
+    )
+
+    def limit(self) -> RateLimit:
+        burst = self.burst if self.burst is not None else max(1, round(self.rate))
+        return RateLimit(rate_per_s=self.rate, burst=burst)
+
+
+class WorkPart(Part):
+    """How the twin models an instance."""
+
+    # Between braces YAML splits lognormal(p50=12ms, p99=60ms) at its comma, into a text and a
+    # key without value. People write it so, and it can mean nothing else: put it together.
+    model_config = ConfigDict(
+        json_schema_extra={"patternProperties": {"^[a-z0-9]+ *=[^()]*\\)?$": {"type": "null"}}}
+    )
+
+    @classmethod
+    def expand(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or not isinstance(value.get("time"), str):
+            return value
+        whole, parts = value["time"], []
+        for key, item in value.items():
+            if item is None and "=" in key and "(" in whole and ")" not in whole:
+                whole += f", {key}"
+                parts.append(key)
+        return {k: whole if k == "time" else v for k, v in value.items() if k not in parts}
+
+    time: TimeDistribution = Field(
+        description="Time that one request takes: `lognormal(p50=12ms, p99=60ms)`, also "
+        "constant, exponential, erlang, gamma, pareto; a bare duration is constant."
+    )
+    concurrency: int = Field(
+        1, ge=1, le=1_000_000, description="Requests worked on at once. Default 1."
+    )
+    queue: int | None = Field(
+        None, ge=0, le=10**9, description="Requests that may wait. Default: no bound."
+    )
+
+
+class RolloutPart(Part):
+    """Bounds on a change. Not both may be zero."""
+
+    surge: int = Field(1, ge=0, le=1000, description="Replicas above the wanted. Default 1.")
+    unavailable: int = Field(0, ge=0, le=1000, description="Replicas below it. Default 0.")
+
+    @model_validator(mode="after")
+    def _movable(self) -> Self:
+        if self.surge == 0 and self.unavailable == 0:
+            raise fault("surge and unavailable are both 0: nothing could change", "write surge: 1")
+        return self
+
+
+def _variable(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        raise fault(f"'{value[:60]}' is not a variable's name", "use letters, digits and _")
+    if value in ("HOST", "PORT") or value.startswith("SEAKEEP_"):
+        raise fault(f"{value} is set by Seakeep", "choose another name")
+    return value
+
+
+Variable: TypeAlias = Annotated[str, AfterValidator(_variable), WithJsonSchema({"type": "string"})]
+
+
+class ServicePart(Part):
+    """One service: a program that runs as several instances."""
+
+    run: Command = Field(
+        description="The command, run without a shell in the spec's folder: text or a list. "
+        "`${PORT}` and `${HOST}`, or any variable of the instance, may stand in it; the "
+        "instance must listen at HOST:PORT."
+    )
+    image: Text | None = Field(None, description="Container image, for Kubernetes.")
+    port: Port = Field(8080, description="The port that an instance listens at. Default 8080.")
+    protocol: Literal["http", "tcp"] = Field(
+        "http", description="`tcp`: the edge passes connections on as they are. Default http."
+    )
+    env: dict[
+        Variable, Annotated[Text, WithJsonSchema({"type": ["string", "number", "boolean"]})]
+    ] = Field(
+        {},
+        description="Variables of the instance, beside HOST, PORT, SEAKEEP_SYSTEM, "
+        "SEAKEEP_SERVICE, SEAKEEP_REGION, SEAKEEP_ZONE, SEAKEEP_INSTANCE and a <NAME>_URL for "
+        "each service that it calls. Values are taken as they are written.",
+    )
+    resources: ResourcesPart = Field(
+        ResourcesPart(),
+        description="What one instance asks of its node. Default 100m CPU, 128MiB.",
+    )
+    replicas: ReplicasPart = Field(
+        ReplicasPart(min=1, max=1),
+        description="How many instances: `3` or `{min: 2, max: 10}`. Default 1.",
+    )
+    spread: SpreadPart = Field(
+        SpreadPart(), description="Where replicas go. Default: evenly over regions and zones."
+    )
+    scale: Annotated[list[ScalePart], BeforeValidator(_one_or_more)] = Field(
+        [],
+        description="What to scale on: `{on: concurrency, target: 8}`, or a list of them.",
+        json_schema_extra={},
+    )
+    probes: ProbesPart = Field(
+        ProbesPart(), description="Health checks. Default: a TCP readiness probe."
+    )
+    routes: list[RoutePart] = Field(
+        [], description="What the edge sends here. Default: nothing; only services call it."
+    )
+    balance: BalancePart = Field(
+        BalancePart(), description="How balancers pick an instance. Default least_request."
+    )
+    timeout: PositiveSpan = Field(
+        15 * SECOND, description="Of a whole request, retries included. Default 15s."
+    )
+    retries: RetriesPart = Field(RetriesPart(), description="Default: 2, within a 20% budget.")
+    limit: LimitPart | None = Field(None, description="A bound on requests. Default: none.")
+    calls: dict[Name, Annotated[float, Field(ge=0, le=1_000_000)]] = Field(
+        {},
+        description="Services that it calls, and how often per request: `{catalog: 1}`. Each "
+        "gives the instance a variable: CATALOG_URL.",
+    )
+    work: WorkPart | None = Field(None, description="How the twin models an instance.")
+    rollout: RolloutPart = Field(
+        RolloutPart(), description="Bounds on a change. Default: one above, none below."
+    )
+    drain: Span = Field(
+        2 * SECOND,
+        description="Between leaving rotation and SIGTERM, for requests to finish. Default 2s.",
+    )
+    stop_grace: Span = Field(10 * SECOND, description="From SIGTERM to SIGKILL. Default 10s.")
+    proxy_protocol: bool = Field(
+        False,
+        description="tcp only: hand over the client's address by PROXY protocol v2. Default false.",
+    )
+
+
+def probe_timeout(probe: ProbePart) -> Duration:
+    """The declared timeout, or the period, 1s at most."""
+    return probe.timeout if probe.timeout is not None else min(probe.every, SECOND)
