@@ -199,11 +199,11 @@ def _named(as_type: Any) -> str:
 def _scalar(kind: type) -> tuple[Encoder, Decoder]:
     if kind is float:
         return _encode_float, _decode_float
+    if kind is int:
+        return _whole_number, _whole_number
 
     def exact(value: Any) -> Any:
         if type(value) is kind:
-            if kind is int and not INT_MIN <= value <= INT_MAX:
-                raise CodecError(f"{value} does not fit into 64 bits")
             return value
         if kind is not bool and isinstance(value, kind) and not isinstance(value, bool):
             return kind(value)
@@ -212,8 +212,16 @@ def _scalar(kind: type) -> tuple[Encoder, Decoder]:
     return exact, exact
 
 
+def _whole_number(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise CodecError(f"expected a whole number, got {value!r:.80}")
+    if not INT_MIN <= value <= INT_MAX:
+        raise CodecError(f"{value} does not fit into 64 bits")
+    return int(value)
+
+
 def _word(kind: type) -> str:
-    return {str: "text", bool: "true or false", int: "a whole number"}.get(kind, "null")
+    return {str: "text", bool: "true or false"}.get(kind, "null")
 
 
 def _encode_float(value: Any) -> Json:

@@ -46,7 +46,6 @@ class Remembered:
     start here when older segments are gone."""
 
     n: int
-    at: Instant
     state: Json
     """`runtime.step.StepState`, encoded."""
 

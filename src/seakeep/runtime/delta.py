@@ -1,0 +1,375 @@
+"""What changed from one observation to the next, small enough to be kept for every step.
+
+A patch is a JSON object: the new `seq` and `at`, and for every other field that changed its
+own patch. A list whose elements have a key is patched by it:
+
+    {"-": [key], "+": [[index, element]], "~": [[[path], {key: [leaf]}]], "heard": [age]}
+
+`~` groups the elements in which the same paths changed, so that ten instances whose probes
+counted on cost ten short rows. `heard` gives every sample of a source, the sources in
+alphabetical order, its `observed_at` as an age (ns before `at`), unless a path says otherwise;
+one number instead of a list when all sources have the same. A leaf is a difference for a whole
+number, the new value for another scalar, null for None, and [tree] for a value that is given
+whole. A list without keys is given whole, too.
+
+Patching is exact: `patched(before, delta(before, after)) == after` for any two observations.
+"""
+
+import dataclasses
+import enum
+import types
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Union, get_args, get_origin
+
+from seakeep.model.codec import (
+    INT_MAX,
+    INT_MIN,
+    CodecError,
+    Json,
+    decoder_of,
+    encoder_of,
+    field_types,
+)
+from seakeep.model.observation import (
+    AppliedEndpoints,
+    Observation,
+    ProbeReading,
+    Sample,
+    TrafficReading,
+)
+from seakeep.model.time import Instant
+
+Leaves = dict[str, Json]
+"""Dotted path -> leaf."""
+
+KEYS: dict[type, tuple[str, ...]] = {
+    AppliedEndpoints: ("region", "cluster"),
+    TrafficReading: ("region", "service"),
+    ProbeReading: ("kind",),
+}
+"""What tells the elements of a list apart, for classes that have no `id`."""
+
+REMOVED, ADDED, CHANGED, HEARD = "-", "+", "~", "heard"
+
+
+def delta(before: Observation, after: Observation) -> Json:
+    """The patch that turns `before` into `after`."""
+    patch: dict[str, Json] = {"seq": after.seq, "at": after.at}
+    for name, hint in _FIELDS.items():
+        old, new = getattr(before, name), getattr(after, name)
+        element = get_args(hint)[0]
+        change = _list_delta(element, old, new, after.at)
+        if change is not None:
+            patch[name] = change
+    return patch
+
+
+def patched(before: Observation, patch: Json) -> Observation:
+    """The observation that a patch leads to. Raises CodecError when it does not fit."""
+    try:
+        at = patch["at"]
+        fields = {
+            name: _list_patched(get_args(_FIELDS[name])[0], getattr(before, name), change, at)
+            for name, change in patch.items()
+            if name not in ("seq", "at")
+        }
+        return dataclasses.replace(before, seq=patch["seq"], at=at, **fields)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise CodecError(f"the change does not fit what came before: {error!r}") from None
+
+
+_FIELDS = {
+    name: hint for name, hint in field_types(Observation).items() if name not in ("seq", "at")
+}
+
+
+# --- lists ------------------------------------------------------------------
+
+
+def _key_of(element: Any) -> str | None:
+    if isinstance(element, Sample):
+        return f"?{element.source}" if element.value is None else _key_of(element.value)
+    names = KEYS.get(type(element))
+    if names is not None:
+        return " ".join([str(getattr(element, name)) for name in names])
+    found: str | None = getattr(element, "id", None)
+    return found
+
+
+def _keyed(elements: tuple[Any, ...]) -> dict[str, Any] | None:
+    """The elements by key, in order; None when they have none or share one."""
+    out: dict[str, Any] = {}
+    for element in elements:
+        key = _key_of(element)
+        if key is None or key in out:
+            return None
+        out[key] = element
+    return out
+
+
+def _list_delta(hint: Any, old: tuple[Any, ...], new: tuple[Any, ...], at: Instant) -> Json:
+    if old == new and not (new and isinstance(new[0], Sample)):
+        return None
+    before, after = _keyed(old), _keyed(new)
+    if before is None or after is None or not new:
+        return None if old == new else [encoder_of(tuple[hint, ...])(new)]
+    kept = [key for key in before if key in after]
+    if kept != [key for key in after if key in before]:
+        return [encoder_of(tuple[hint, ...])(new)]
+    patch: dict[str, Json] = {}
+    removed = [key for key in before if key not in after]
+    if removed:
+        patch[REMOVED] = removed
+    encode = encoder_of(hint)
+    added = [[i, encode(one)] for i, (key, one) in enumerate(after.items()) if key not in before]
+    if added:
+        patch[ADDED] = added
+    heard = _heard(new) if isinstance(new[0], Sample) else {}
+    if heard:
+        ages = [at - heard[source] for source in sorted(heard)]
+        if not all(map(_fits, ages)):
+            return [encoder_of(tuple[hint, ...])(new)]
+        patch[HEARD] = ages[0] if len(set(ages)) == 1 else ages
+    changed = _changed(hint, before, after, kept, heard)
+    if changed:
+        patch[CHANGED] = changed
+    return patch or None
+
+
+def _fits(number: int) -> bool:
+    return INT_MIN <= number <= INT_MAX
+
+
+def _heard(samples: tuple[Any, ...]) -> dict[str, Instant]:
+    """The commonest `observed_at` of each source (the latest among equally common ones)."""
+    seen: dict[str, Counter[Instant]] = {}
+    for sample in samples:
+        seen.setdefault(sample.source, Counter())[sample.observed_at] += 1
+    return {
+        source: max(counts, key=lambda at: (counts[at], at))
+        if len(counts) > 1
+        else next(iter(counts))
+        for source, counts in seen.items()
+    }
+
+
+def _changed(
+    hint: Any,
+    before: dict[str, Any],
+    after: dict[str, Any],
+    kept: list[str],
+    heard: dict[str, Instant],
+) -> list[Json]:
+    differ, _ = _rules(hint)
+    groups: dict[tuple[str, ...], dict[str, list[Json]]] = {}
+    for key, new in after.items():
+        leaves: Leaves = {}
+        old = before.get(key)
+        if not heard:
+            if old is not None and old != new:
+                differ(old, new, "", leaves)
+        else:
+            _sample_delta(differ, old, new, heard, leaves)
+        if leaves:
+            groups.setdefault(tuple(leaves), {})[key] = list(leaves.values())
+    return [[list(paths), rows] for paths, rows in groups.items()]
+
+
+def _sample_delta(
+    differ: "Differ", old: Any, new: Any, heard: dict[str, Instant], leaves: Leaves
+) -> None:
+    """The age of a sample goes with its source's, unless it is one of the odd ones."""
+    if old is not None and (old.value != new.value or old.source != new.source):
+        differ(old, new, "", leaves)
+    leaves.pop("observed_at", None)
+    if new.observed_at != heard[new.source]:
+        leaves["observed_at"] = [new.observed_at]
+
+
+def _list_patched(hint: Any, old: tuple[Any, ...], patch: Json, at: Instant) -> tuple[Any, ...]:
+    if isinstance(patch, list):
+        whole: tuple[Any, ...] = decoder_of(tuple[hint, ...])(patch[0])
+        return whole
+    before = _keyed(old)
+    if before is None:
+        raise CodecError("elements without keys")
+    removed = set(patch.get(REMOVED, ()))
+    elements = [one for key, one in before.items() if key not in removed]
+    for index, tree in patch.get(ADDED, ()):
+        elements.insert(index, decoder_of(hint)(tree))
+    # Changes are told by the key that an element has in the end; the key never changes.
+    rows: dict[str, Leaves] = {}
+    for paths, group in patch.get(CHANGED, ()):
+        for key, leaves in group.items():
+            rows[key] = dict(zip(paths, leaves, strict=True))
+    _, patcher = _rules(hint)
+    for index, element in enumerate(elements):
+        row = rows.get(str(_key_of(element)))
+        if row:
+            elements[index] = patcher(element, _nested(row))
+    if HEARD in patch:
+        elements = _hear(elements, patch[HEARD], at, rows)
+    return tuple(elements)
+
+
+def _hear(elements: list[Any], ages: Json, at: Instant, rows: dict[str, Leaves]) -> list[Any]:
+    sources = sorted({sample.source for sample in elements})
+    each = ages if isinstance(ages, list) else [ages] * len(sources)
+    heard = {source: at - age for source, age in zip(sources, each, strict=True)}
+    return [
+        sample
+        if "observed_at" in rows.get(str(_key_of(sample)), ())
+        else Sample(value=sample.value, observed_at=heard[sample.source], source=sample.source)
+        for sample in elements
+    ]
+
+
+def _nested(leaves: Leaves) -> dict[str, Json]:
+    out: dict[str, Json] = {}
+    for path, leaf in leaves.items():
+        *above, last = path.split(".")
+        place = out
+        for step in above:
+            place = place.setdefault(step, {})
+        place[last] = leaf
+    return out
+
+
+# --- one element ------------------------------------------------------------
+
+Differ = Callable[[Any, Any, str, Leaves], None]
+"""(old, new, path, leaves): add to `leaves` what differs; called only when old != new."""
+Patcher = Callable[[Any, Json], Any]
+
+_cache: dict[Any, tuple[Differ, Patcher]] = {}
+
+
+def _rules(hint: Any) -> tuple[Differ, Patcher]:
+    found = _cache.get(hint)
+    if found is None:
+        found = _cache[hint] = _compiled(hint)
+    return found
+
+
+def _compiled(hint: Any) -> tuple[Differ, Patcher]:
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        rest = [one for one in args if one is not type(None)]
+        return _optional(rest[0]) if len(rest) == 1 and len(args) == 2 else _whole(hint)
+    if dataclasses.is_dataclass(origin or hint):
+        return _dataclass(hint)
+    if origin is tuple and len(args) == 2 and args[1] is Ellipsis:
+        return _keyed_tuple(args[0])
+    if hint is int:
+        return _difference()
+    if isinstance(hint, type) and issubclass(hint, str | bool | float | enum.Enum):
+        return _replacement(hint)
+    return _whole(hint)
+
+
+def _whole(hint: Any) -> tuple[Differ, Patcher]:
+    encode, decode = encoder_of(hint), decoder_of(hint)
+
+    def differ(old: Any, new: Any, path: str, leaves: Leaves) -> None:
+        leaves[path] = [encode(new)]
+
+    def patch(old: Any, leaf: Json) -> Any:
+        return decode(leaf[0])
+
+    return differ, patch
+
+
+def _difference() -> tuple[Differ, Patcher]:
+    def differ(old: Any, new: Any, path: str, leaves: Leaves) -> None:
+        change = new - old
+        leaves[path] = change if _fits(change) else [new]
+
+    def patch(old: Any, leaf: Json) -> Any:
+        return leaf[0] if isinstance(leaf, list) else old + leaf
+
+    return differ, patch
+
+
+def _replacement(hint: Any) -> tuple[Differ, Patcher]:
+    encode, decode = encoder_of(hint), decoder_of(hint)
+
+    def differ(old: Any, new: Any, path: str, leaves: Leaves) -> None:
+        tree = encode(new)
+        # An infinite number is written as an object, which would read as deeper paths.
+        leaves[path] = [tree] if isinstance(tree, dict) else tree
+
+    def patch(old: Any, leaf: Json) -> Any:
+        return decode(leaf[0] if isinstance(leaf, list) else leaf)
+
+    return differ, patch
+
+
+def _optional(hint: Any) -> tuple[Differ, Patcher]:
+    inner_differ, inner_patch = _rules(hint)
+    encode, decode = encoder_of(hint), decoder_of(hint)
+
+    def differ(old: Any, new: Any, path: str, leaves: Leaves) -> None:
+        if old is None:
+            leaves[path] = [encode(new)]
+        elif new is None:
+            leaves[path] = None
+        else:
+            inner_differ(old, new, path, leaves)
+
+    def patch(old: Any, leaf: Json) -> Any:
+        if leaf is None:
+            return None
+        return decode(leaf[0]) if isinstance(leaf, list) else inner_patch(old, leaf)
+
+    return differ, patch
+
+
+def _dataclass(hint: Any) -> tuple[Differ, Patcher]:
+    encode, decode = encoder_of(hint), decoder_of(hint)
+    rules = {name: _rules(inner) for name, inner in field_types(hint).items()}
+
+    def differ(old: Any, new: Any, path: str, leaves: Leaves) -> None:
+        if type(old) is not type(new):
+            leaves[path] = [encode(new)]
+            return
+        above = path + "." if path else ""
+        for name, (inner, _) in rules.items():
+            one, other = getattr(old, name), getattr(new, name)
+            if one != other:
+                inner(one, other, above + name, leaves)
+
+    def patch(old: Any, leaf: Json) -> Any:
+        if isinstance(leaf, list):
+            return decode(leaf[0])
+        changes = {name: rules[name][1](getattr(old, name), one) for name, one in leaf.items()}
+        return dataclasses.replace(old, **changes)
+
+    return differ, patch
+
+
+def _keyed_tuple(hint: Any) -> tuple[Differ, Patcher]:
+    if not dataclasses.is_dataclass(get_origin(hint) or hint):
+        return _whole(tuple[hint, ...])
+    encode, decode = encoder_of(tuple[hint, ...]), decoder_of(tuple[hint, ...])
+    inner_differ, inner_patch = _rules(hint)
+
+    def differ(old: Any, new: Any, path: str, leaves: Leaves) -> None:
+        before, after = _keyed(old), _keyed(new)
+        same_keys = before is not None and after is not None and list(before) == list(after)
+        if not same_keys or any("." in key or not key for key in after or ()):
+            leaves[path] = [encode(new)]
+            return
+        for (key, one), other in zip((before or {}).items(), new, strict=True):
+            if one != other:
+                inner_differ(one, other, f"{path}.{key}", leaves)
+
+    def patch(old: Any, leaf: Json) -> Any:
+        if isinstance(leaf, list):
+            return decode(leaf[0])
+        return tuple(
+            inner_patch(one, leaf[key]) if key in leaf else one
+            for key, one in (_keyed(old) or {}).items()
+        )
+
+    return differ, patch
