@@ -1,0 +1,160 @@
+"""The composite controller: runs the others on one view, orders what they want, settles conflicts.
+
+Order of a step's actions, which is the order in which they are submitted: what is built up comes
+before what is taken down, and traffic is moved before anything that serves it is touched.
+
+    StartPart, StartInstance, SetEndpoints, RestartInstance, DrainInstance, StopInstance, RetirePart
+
+Of two actions on one subject the one later in that order wins (an instance that is to be drained
+or stopped is not restarted); the other leaves a reason. An action that is pending already, its
+outcome unknown, is not asked for again.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import assert_never
+
+from seakeep.decide.health import HealthController, HealthMemory
+from seakeep.decide.parts import PartsController, PartsMemory
+from seakeep.decide.placement import Placement, PlacementMemory
+from seakeep.decide.traffic import TrafficController, TrafficMemory
+from seakeep.model.action import (
+    Action,
+    DrainInstance,
+    RestartInstance,
+    RetirePart,
+    SetEndpoints,
+    StartInstance,
+    StartPart,
+    StopInstance,
+)
+from seakeep.model.decision import Decision, Reason
+from seakeep.model.ids import ActionId
+from seakeep.model.system import System
+from seakeep.model.time import Instant
+from seakeep.model.view import View
+
+REASONS = {
+    "arbitrate.superseded": (
+        "{superseded} of {subject} is dropped: {winner} of the same subject comes first"
+    ),
+    "arbitrate.pending": "{subject} is not asked for again: {pending} has not ended yet",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneMemory:
+    parts: PartsMemory
+    health: HealthMemory
+    placement: PlacementMemory
+    traffic: TrafficMemory
+
+
+class ControlPlane:
+    """Every controller of this system as one. `epoch` is the engine's: it goes into all guards,
+    and an engine that has seen a higher one refuses them."""
+
+    def __init__(self, epoch: int) -> None:
+        self._parts = PartsController(epoch)
+        self._health = HealthController(epoch)
+        self._placement = Placement(epoch)
+        self._traffic = TrafficController(epoch)
+
+    def initial(self) -> PlaneMemory:
+        return PlaneMemory(
+            parts=self._parts.initial(),
+            health=self._health.initial(),
+            placement=self._placement.initial(),
+            traffic=self._traffic.initial(),
+        )
+
+    def decide(self, system: System, view: View, memory: PlaneMemory) -> Decision[PlaneMemory]:
+        parts = self._parts.decide(system, view, memory.parts)
+        health = self._health.decide(system, view, memory.health)
+        placement = self._placement.decide(system, view, memory.placement)
+        traffic = self._traffic.decide(system, view, memory.traffic)
+        actions, reasons = settle(
+            (*parts.actions, *health.actions, *placement.actions, *traffic.actions),
+            (*parts.reasons, *health.reasons, *placement.reasons, *traffic.reasons),
+            view.pending,
+        )
+        wakes = (parts.wake_at, health.wake_at, placement.wake_at, traffic.wake_at)
+        return Decision(
+            memory=PlaneMemory(
+                parts=parts.memory,
+                health=health.memory,
+                placement=placement.memory,
+                traffic=traffic.memory,
+            ),
+            actions=actions,
+            reasons=reasons,
+            wake_at=_after(view.at, wakes),
+        )
+
+
+def settle(
+    actions: Iterable[Action], reasons: Iterable[Reason], pending: frozenset[ActionId]
+) -> tuple[tuple[Action, ...], tuple[Reason, ...]]:
+    """The actions to submit, in order, and the reasons, those of dropped actions replaced."""
+    ranked = sorted(actions, key=rank)  # stable: each controller's own order stays
+    winners: dict[str, Action] = {subject_of(action): action for action in ranked}
+    dropped: dict[ActionId, Reason] = {}
+    kept: list[Action] = []
+    for action in ranked:
+        subject = subject_of(action)
+        winner = winners[subject]
+        if winner is not action:
+            dropped[action.id] = Reason(
+                code="arbitrate.superseded",
+                subject=subject,
+                numbers=(("superseded", action.id), ("winner", winner.id)),
+            )
+        elif action.id in pending:
+            dropped[action.id] = Reason(
+                code="arbitrate.pending", subject=subject, numbers=(("pending", action.id),)
+            )
+        else:
+            kept.append(action)
+    if not dropped:
+        return tuple(kept), tuple(reasons)
+    surviving = [reason for reason in reasons if reason.action not in dropped]
+    return tuple(kept), (*surviving, *dropped.values())
+
+
+def rank(action: Action) -> int:
+    """The place of an action in a step, by its kind."""
+    match action:
+        case StartPart():
+            return 0
+        case StartInstance():
+            return 1
+        case SetEndpoints():
+            return 2
+        case RestartInstance():
+            return 3
+        case DrainInstance():
+            return 4
+        case StopInstance():
+            return 5
+        case RetirePart():
+            return 6
+        case _:
+            assert_never(action)
+
+
+def subject_of(action: Action) -> str:
+    """What an action is done to: an instance, a part, or a cluster of a balancer."""
+    match action:
+        case StartInstance() | RestartInstance() | DrainInstance() | StopInstance():
+            return action.instance
+        case StartPart() | RetirePart():
+            return action.part
+        case SetEndpoints():
+            return f"{action.region}/{action.cluster}"
+        case _:
+            assert_never(action)
+
+
+def _after(at: Instant, wakes: Iterable[Instant | None]) -> Instant | None:
+    """The earliest of the wishes; one that has passed already means: as soon as possible."""
+    return min((max(wake, at + 1) for wake in wakes if wake is not None), default=None)

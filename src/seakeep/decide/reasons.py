@@ -1,0 +1,16 @@
+"""Every code that a controller gives as a reason, with a sentence to fill from its numbers.
+
+Placeholders name the reason's subject and numbers. Each controller keeps its own sentences.
+"""
+
+from collections.abc import Mapping
+
+from seakeep.decide import arbitrate, health, parts, placement, traffic
+
+REASONS: Mapping[str, str] = {
+    **parts.REASONS,
+    **health.REASONS,
+    **placement.REASONS,
+    **traffic.REASONS,
+    **arbitrate.REASONS,
+}

@@ -1,0 +1,471 @@
+"""Which endpoints every region's balancer has: clusters, localities, priorities.
+
+For each region with a running edge and each service:
+
+- `web`: the region's own zones at priority 0, then every other region that has the service, one
+  priority each, the nearest first;
+- `web@a` for each zone, when calls prefer their zone: zone a, the region's other zones, the rest;
+- `web.local`: the region's own members only, which is what its gateway offers to the others (a
+  call that crossed once must not cross again).
+
+Another region is one endpoint: `instance` None, `host` the region's name, `port` the service's;
+the engine puts the address of this end of the link in. It is healthy while a member is ready
+behind a gateway that runs. A region that the spec no longer has comes last, until its members
+are gone. A service that the spec no longer has is in no balancer's configuration, so there is
+nothing to tell. Priorities are numbered without gaps, as Envoy demands.
+
+Nothing is sent while a balancer says that it has what it should have.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from seakeep.decide.backoff import Backoff
+from seakeep.decide.members import (
+    NOBODY,
+    Group,
+    Roll,
+    ServiceMemory,
+    endpoints_text,
+    enroll,
+)
+from seakeep.model.action import Action, Endpoint, Guard, Locality, SetEndpoints
+from seakeep.model.decision import Decision, Reason
+from seakeep.model.ids import RegionName, ServiceName, ZoneName
+from seakeep.model.observation import PartKind
+from seakeep.model.system import Prefer, Service, System
+from seakeep.model.time import MILLISECOND, SECOND, Duration, Instant
+from seakeep.model.view import View
+
+BACKOFF = Backoff(first=500 * MILLISECOND, cap=5 * SECOND)
+EXPIRES_AFTER: Duration = 5 * SECOND
+
+REASONS = {
+    "traffic.endpoints": (
+        "the balancer of {region} is given {cluster}: {ready} of {members} members ready here,"
+        " {regions_ready} of {regions} other regions"
+    ),
+    "traffic.held.backoff": (
+        "the balancer of {region} has not taken {cluster} yet; after {tries} tries the next is"
+        " at {until_ns}"
+    ),
+    "traffic.held.edge": "the balancer of {subject} does not run: it cannot be told anything",
+    "traffic.elsewhere": "no member of {subject} is ready in {region}: its calls go to {to}",
+    "traffic.nobody": "no member of {subject} is ready anywhere",
+}
+
+Key = tuple[RegionName, str]
+"""(region of the balancer, cluster)."""
+
+Summary = tuple[tuple[RegionName, bool], ...]
+"""Regions that have a service, sorted, and whether each is to get calls from others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """Another region in a cluster."""
+
+    region: RegionName
+    healthy: bool
+    priority: int
+    locality: Locality
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What a cluster should be, and what that was made from."""
+
+    roll: Roll
+    summary: Summary
+    gateways: tuple[Gateway, ...]
+    localities: tuple[Locality, ...]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A cluster on its way to a balancer."""
+
+    digest: str
+    tries: int
+    next_at: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficMemory:
+    """Only `sent` and the weights within `services` bear on decisions; the rest are caches."""
+
+    sent: Mapping[Key, Sent] = field(default_factory=dict)
+    services: Mapping[ServiceName, ServiceMemory] = field(default_factory=dict)
+    summaries: Mapping[ServiceName, Summary] = field(default_factory=dict)
+    clusters: Mapping[Key, Cluster] = field(default_factory=dict)
+    plans: Mapping[RegionName, "Plan"] = field(default_factory=dict)
+    revision: str = ""
+    """Of the spec that `clusters` and `plans` were made from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What follows from the spec alone, for one region's balancer."""
+
+    others: tuple[RegionName, ...]
+    """The other regions of the spec, nearest first."""
+    zones: tuple[ZoneName, ...]
+    clusters: Mapping[ServiceName, tuple[tuple[str, ZoneName | None, bool], ...]]
+    """By service: (cluster, preferred zone, with other regions)."""
+
+
+class TrafficController:
+    def __init__(self, epoch: int) -> None:
+        self._epoch = epoch
+
+    def initial(self) -> TrafficMemory:
+        return TrafficMemory()
+
+    def decide(self, system: System, view: View, memory: TrafficMemory) -> Decision[TrafficMemory]:
+        same_spec = memory.revision == system.revision
+        services = {
+            name: enroll(
+                service,
+                view.by_service.get(name, ()),
+                memory.services.get(name, _NO_SERVICE),
+                view.at,
+            )
+            for name, service in system.services.items()
+        }
+        edges = _edges(view)
+        summaries = {
+            name: _summary(of.rolls, edges, memory.summaries.get(name))
+            for name, of in services.items()
+        }
+        plans = memory.plans if same_spec else plans_of(system)
+        known = memory.clusters if same_spec else {}
+        clusters: dict[Key, Cluster] = {}
+        ask = _Ask(system, view, self._epoch, memory.sent)
+        for origin in [*system.regions, *sorted(name for name in edges if name not in plans)]:
+            if not edges.get(origin, False):
+                ask.edge_is_down(origin)
+                continue
+            plan = plans.get(origin) or Plan(tuple(system.regions), (), {})
+            for name, of in services.items():
+                roll = of.rolls.get(origin, NOBODY)
+                summary = summaries[name]
+                for cluster, zone, crosses in _clusters_of(name, plan, roll, view, origin):
+                    key = (origin, cluster)
+                    built = known.get(key)
+                    if built is None or built.roll is not roll or built.summary is not summary:
+                        port = system.services[name].workload.port
+                        built = _build(origin, plan, roll, summary, zone, crosses, port, built)
+                    clusters[key] = built
+                    ask.for_cluster(key, name, built)
+                ask.note_elsewhere(origin, name, roll, summary, plan)
+        ask.note_nobody(services)
+        return Decision(
+            memory=TrafficMemory(
+                sent=ask.sent,
+                services=services,
+                summaries=summaries,
+                clusters=clusters,
+                plans=plans,
+                revision=system.revision,
+            ),
+            actions=tuple(ask.actions),
+            reasons=tuple(ask.reasons),
+            wake_at=min(ask.wakes, default=None),
+        )
+
+
+_NO_SERVICE = ServiceMemory()
+
+
+class _Ask:
+    """Collects what to send, and why, over one step."""
+
+    def __init__(self, system: System, view: View, epoch: int, sent: Mapping[Key, Sent]) -> None:
+        self._system = system
+        self._view = view
+        self._guard = Guard(
+            revision=system.revision, epoch=epoch, expires_at=view.at + EXPIRES_AFTER
+        )
+        self._before = sent
+        self.sent: dict[Key, Sent] = {}
+        self.actions: list[Action] = []
+        self.reasons: list[Reason] = []
+        self.wakes: list[Instant] = []
+
+    def for_cluster(self, key: Key, service: ServiceName, cluster: Cluster) -> None:
+        applied = self._view.endpoints.get(key)
+        if applied is not None and applied.digest == cluster.digest:
+            return
+        before = self._before.get(key)
+        if before is None or before.digest != cluster.digest:
+            before = Sent(digest=cluster.digest, tries=0, next_at=0)
+        self.sent[key] = before
+        if before.tries and endpoints_id(key, before) in self._view.pending:
+            return
+        region, name = key
+        if self._view.at < before.next_at:
+            self.wakes.append(before.next_at)
+            if before.tries > 1:
+                self._note_backoff(key, service, before)
+            return
+        tries = before.tries + 1
+        now = self.sent[key] = Sent(
+            digest=cluster.digest, tries=tries, next_at=self._view.at + BACKOFF.delay(tries)
+        )
+        self.wakes.append(now.next_at)
+        action = SetEndpoints(
+            id=endpoints_id(key, now),
+            guard=self._guard,
+            region=region,
+            cluster=name,
+            service=service,
+            localities=cluster.localities,
+            digest=cluster.digest,
+        )
+        self.actions.append(action)
+        self.reasons.append(
+            Reason(
+                code="traffic.endpoints",
+                subject=service,
+                numbers=(
+                    ("region", region),
+                    ("cluster", name),
+                    ("ready", cluster.roll.ready),
+                    ("members", sum(len(of.endpoints) for of in cluster.roll.zones.values())),
+                    ("regions_ready", sum(one.healthy for one in cluster.gateways)),
+                    ("regions", len(cluster.gateways)),
+                ),
+                action=action.id,
+            )
+        )
+
+    def _note_backoff(self, key: Key, service: ServiceName, sent: Sent) -> None:
+        self.reasons.append(
+            Reason(
+                code="traffic.held.backoff",
+                subject=service,
+                numbers=(
+                    ("region", key[0]),
+                    ("cluster", key[1]),
+                    ("tries", sent.tries),
+                    ("until_ns", sent.next_at),
+                ),
+            )
+        )
+
+    def edge_is_down(self, origin: RegionName) -> None:
+        self.reasons.append(Reason(code="traffic.held.edge", subject=origin))
+
+    def note_elsewhere(
+        self, origin: RegionName, name: ServiceName, roll: Roll, summary: Summary, plan: Plan
+    ) -> None:
+        """Say when a region that should have the service has nobody ready."""
+        if roll.ready:
+            return
+        if not self._system.services[name].spread.regions.get(origin):
+            return
+        healthy = dict(summary)
+        to = next((other for other in plan.others if healthy.get(other)), None)
+        if to is not None:
+            self.reasons.append(
+                Reason(
+                    code="traffic.elsewhere",
+                    subject=name,
+                    numbers=(("region", origin), ("to", to)),
+                )
+            )
+
+    def note_nobody(self, services: Mapping[ServiceName, ServiceMemory]) -> None:
+        for name, of in services.items():
+            if not any(roll.ready for roll in of.rolls.values()):
+                self.reasons.append(Reason(code="traffic.nobody", subject=name))
+
+
+def endpoints_id(key: Key, sent: Sent) -> str:
+    """`endpoints:us-east:web:<digest>`, with `.2` for a second try."""
+    retry = f".{sent.tries}" if sent.tries > 1 else ""
+    return f"endpoints:{key[0]}:{key[1]}:{sent.digest}{retry}"
+
+
+# --- what follows from the spec ---------------------------------------------
+
+
+def plans_of(system: System) -> dict[RegionName, Plan]:
+    """The plan of every region of the spec."""
+    latency = {}
+    for link in system.links:
+        latency[link.a, link.b] = latency[link.b, link.a] = link.latency
+    plans = {}
+    for name, region in system.regions.items():
+        others = sorted(
+            (other for other in system.regions if other != name),
+            key=lambda other, name=name: (latency.get((name, other), _FAR), other),  # type: ignore[misc]
+        )
+        zones = tuple(region.zones)
+        plans[name] = Plan(
+            tuple(others),
+            zones,
+            {service.name: tuple(_names(service, zones)) for service in system.services.values()},
+        )
+    return plans
+
+
+_FAR: Duration = 3600 * SECOND
+
+
+def _names(
+    service: Service, zones: Iterable[ZoneName]
+) -> Iterator[tuple[str, ZoneName | None, bool]]:
+    yield service.name, None, True
+    if service.balance.prefer is Prefer.ZONE:
+        for zone in zones:
+            yield f"{service.name}@{zone}", zone, True
+    yield f"{service.name}.local", None, False
+
+
+def _clusters_of(
+    name: ServiceName, plan: Plan, roll: Roll, view: View, origin: RegionName
+) -> Iterable[tuple[str, ZoneName | None, bool]]:
+    """The clusters of a service at one balancer. One in a region that the spec no longer has
+    keeps those that it says it still runs with."""
+    planned = plan.clusters.get(name)
+    if planned is not None:
+        return planned
+    leaving: list[tuple[str, ZoneName | None, bool]] = [
+        (name, None, True),
+        (f"{name}.local", None, False),
+    ]
+    leaving += [(f"{name}@{zone}", zone, True) for zone in roll.zones]
+    return [one for one in leaving if (origin, one[0]) in view.endpoints]
+
+
+# --- clusters ---------------------------------------------------------------
+
+
+def _edges(view: View) -> dict[RegionName, bool]:
+    """Whether the edge of a region runs, by region; those never heard of are absent."""
+    return {part.region: part.running for part in view.parts.values() if part.kind is PartKind.EDGE}
+
+
+def _summary(
+    rolls: Mapping[RegionName, Roll], edges: Mapping[RegionName, bool], before: Summary | None
+) -> Summary:
+    """The same object as `before` when it says the same."""
+    summary = tuple(
+        (region, rolls[region].ready > 0 and edges.get(region, True)) for region in sorted(rolls)
+    )
+    return before if before is not None and before == summary else summary
+
+
+def _build(
+    origin: RegionName,
+    plan: Plan,
+    roll: Roll,
+    summary: Summary,
+    zone: ZoneName | None,
+    crosses: bool,
+    port: int,
+    before: Cluster | None,
+) -> Cluster:
+    near = [roll.zones[name] for name in plan.zones if name in roll.zones]
+    near += [group for name, group in roll.zones.items() if name not in plan.zones]
+    tiers = [near]
+    if zone is not None:
+        tiers = [
+            [group for group in near if group.zone == zone],
+            [group for group in near if group.zone != zone],
+        ]
+    localities: list[Locality] = []
+    texts: list[str] = []
+    priority = 0
+    for tier in filter(None, tiers):
+        for group in tier:
+            localities.append(_locality(group, priority))
+            texts.append(_text(group.region, group.zone, priority, 0, group.digest))
+        priority += 1
+    gateways: tuple[Gateway, ...] = ()
+    if crosses:
+        gateways = _gateways(origin, plan, summary, priority, port, before)
+        localities.extend(gateway.locality for gateway in gateways)
+        texts.extend(gateway.text for gateway in gateways)
+    return Cluster(roll, summary, gateways, tuple(localities), _digest(texts))
+
+
+def _gateways(
+    origin: RegionName,
+    plan: Plan,
+    summary: Summary,
+    priority: int,
+    port: int,
+    before: Cluster | None,
+) -> tuple[Gateway, ...]:
+    """The other regions in order; those that stand where they stood are not made again."""
+    healthy = dict(summary)
+    old = before.gateways if before is not None else ()
+    order = [region for region in plan.others if region in healthy]
+    leaving = len(healthy) - len(order) - (origin in healthy)
+    if leaving:
+        known = {origin, *order}
+        order += [region for region, _ in summary if region not in known]
+    found: list[Gateway] = []
+    for index, region in enumerate(order):
+        is_healthy = healthy[region]
+        if index < len(old):
+            one = old[index]
+            if (
+                one.region == region
+                and one.healthy is is_healthy
+                and one.priority == priority + index
+                and one.locality.endpoints[0].port == port
+            ):
+                found.append(one)
+                continue
+        found.append(_gateway(region, is_healthy, priority + index, port))
+    return tuple(found)
+
+
+def _gateway(region: RegionName, healthy: bool, priority: int, port: int) -> Gateway:
+    endpoint = Endpoint(instance=None, host=region, port=port, healthy=healthy)
+    locality = Locality(
+        region=region, zone=None, priority=priority, weight=0, endpoints=(endpoint,)
+    )
+    return Gateway(region, healthy, priority, locality, _text_of(locality))
+
+
+def _locality(group: Group, priority: int) -> Locality:
+    return Locality(
+        region=group.region,
+        zone=group.zone,
+        priority=priority,
+        weight=0,
+        endpoints=group.endpoints,
+    )
+
+
+def digest_of(localities: Iterable[Locality]) -> str:
+    """The digest that `SetEndpoints` carries: the first 16 hex digits of a SHA-256 over every
+    field of the localities."""
+    return _digest([_text_of(locality) for locality in localities])
+
+
+def _digest(texts: list[str]) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+
+
+def _text_of(locality: Locality) -> str:
+    return _text(
+        locality.region,
+        locality.zone,
+        locality.priority,
+        locality.weight,
+        endpoints_text(locality.endpoints),
+    )
+
+
+def _text(
+    region: RegionName, zone: ZoneName | None, priority: int, weight: int, endpoints: str
+) -> str:
+    return f"{region}/{zone or ''}/{priority}/{weight}[{endpoints}]"
