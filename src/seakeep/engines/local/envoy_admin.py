@@ -32,7 +32,7 @@ TCP_STATS = (
 )
 
 
-class AdminError(Exception):
+class AdminError(OSError):
     """Envoy could not be asked, or refused the question."""
 
 
