@@ -2,7 +2,8 @@
 when told to. No clock, no processes, no randomness: `step` moves time, so a run is a function of
 its inputs. It knows nothing of policy.
 
-    loop = Loop(system_of({"us-east": {"a": 2}}, [service("web", {"us-east": 1.0})]))
+    system = system_of({"us-east": {"a": 2}}, [service("web", {"us-east": 1.0})])
+    loop = Loop(system, ControlPlane(1))
     loop.run(20 * SECOND)
     loop.tick(SECOND, ("lose", "us-east/a"))
 
@@ -17,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
+from seakeep.act.track import Tracker
 from seakeep.model.action import (
     Action,
     DrainInstance,
@@ -27,6 +29,7 @@ from seakeep.model.action import (
     StartPart,
     StopInstance,
 )
+from seakeep.model.decision import Decision
 from seakeep.model.ids import node_id, ordinal_of
 from seakeep.model.observation import (
     Address,
@@ -62,6 +65,8 @@ from seakeep.model.system import (
     nodes_of,
 )
 from seakeep.model.time import MILLISECOND, SECOND, Duration, Instant
+from seakeep.model.view import Health, View
+from seakeep.observe.observe import ObserveMemory, observe
 
 START = 1_000 * SECOND
 """When a world begins; not zero, so that no code takes an unset time for a real one."""
@@ -517,3 +522,70 @@ def _delay(action: Action) -> Duration:
             return PUSH_DELAY
         case _:
             return PROCESS_DELAY
+
+
+# --- the loop ---------------------------------------------------------------
+
+
+@dataclass
+class Loop:
+    """A controller over a world: observe, decide, submit, as the real loop does."""
+
+    system: System
+    plane: Any
+    """A controller, such as `ControlPlane(1)`."""
+    world: World = field(init=False)
+    memory: Any = field(init=False)
+    seen: ObserveMemory = field(default_factory=ObserveMemory)
+    tracker: Tracker = field(default_factory=Tracker)
+    view: View = field(init=False)
+    decision: Decision[Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.world = World(self.system)
+        self.memory = self.plane.initial()
+        self.tick(0)
+
+    def configure(self, system: System) -> None:
+        """Go on with another spec."""
+        self.system = system
+        self.world.configure(system)
+
+    def restart(self) -> None:
+        """As when Seakeep is killed and started again: every memory is lost."""
+        self.memory, self.seen = self.plane.initial(), ObserveMemory()
+        self.tracker = Tracker()
+
+    def tick(self, dt: Duration = POLL, *faults: tuple[str, str]) -> Decision[Any]:
+        """One step of the world, then one of the controller."""
+        observation = self.world.step(dt, *faults)
+        self.tracker, outcomes = self.tracker.seen(observation.outcomes, observation.at)
+        self.view, self.seen = observe(
+            self.system,
+            observation,
+            self.seen,
+            pending=self.tracker.pending,
+            outcomes=outcomes,
+        )
+        self.decision = self.plane.decide(self.system, self.view, self.memory)
+        self.memory = self.decision.memory
+        self.tracker = self.tracker.submitted(self.decision.actions, observation.at)
+        self.world.submit(self.decision.actions)
+        return self.decision
+
+    def run(self, duration: Duration, dt: Duration = POLL) -> list[Action]:
+        """Ticks for `duration`; every action decided meanwhile."""
+        actions: list[Action] = []
+        for _ in range(max(1, duration // dt)):
+            actions.extend(self.tick(dt).actions)
+        return actions
+
+    def ready(self, service: str, place: str = "") -> int:
+        """Instances that are READY and not draining, in a region or zone (`us-east/a`)."""
+        return sum(
+            1
+            for one in self.view.by_service.get(service, ())
+            if one.health is Health.READY
+            and one.state.draining_since is None
+            and f"{one.state.region}/{one.state.zone}/".startswith(place)
+        )
