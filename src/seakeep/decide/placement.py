@@ -1,0 +1,472 @@
+"""Keeps every service at its wanted number of instances, spread as its spec says.
+
+Each step compares what should be with what is, and answers with the difference: starts, drains,
+stops, in that order, each a small safe step whose successors follow once the world shows it. Any
+prefix of them may be lost, and a controller that remembers nothing goes on from what it sees:
+the memory holds only what the world cannot show (ordinals used, starts on their way, nodes set
+aside) and a note of the last step in which there was nothing to do.
+
+The arithmetic is in `division`; `placement_share` lays a service over regions and zones,
+`placement_nodes` picks nodes, `placement_tally` sorts a service's instances, and
+`placement_moves` decides what changes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from seakeep.decide.backoff import Backoff
+from seakeep.decide.placement_moves import Leave, Start, moves_of
+from seakeep.decide.placement_nodes import Rooms, rooms_of
+from seakeep.decide.placement_share import grid_of
+from seakeep.decide.placement_tally import (
+    AskedStart,
+    Tally,
+    drain_id,
+    is_leaving,
+    start_id,
+    stop_id,
+    tally_of,
+)
+from seakeep.model.action import Action, DrainInstance, Guard, StartInstance, StopInstance
+from seakeep.model.decision import Decision, Reason
+from seakeep.model.ids import InstanceId, NodeId, ServiceName, instance_id, ordinal_of
+from seakeep.model.observation import OutcomeStatus, PartKind, Phase
+from seakeep.model.system import Service, System
+from seakeep.model.time import MINUTE, SECOND, Duration, Instant
+from seakeep.model.view import Health, InstanceView, View
+
+EXPIRES_AFTER: Duration = 10 * SECOND
+RETIRED_DRAIN: Duration = 10 * SECOND
+"""Drain and stop grace of instances whose service left the spec, which took its own figures."""
+ASIDE = Backoff(first=5 * SECOND, cap=MINUTE)
+"""How long a node is left alone after so many starts failed on it."""
+
+REASONS: Mapping[str, str] = {
+    "placement.start.missing": (
+        "{instance} starts on {node}: {subject} has {placed} of {wanted} replicas"
+    ),
+    "placement.start.heal": (
+        "{instance} starts on {node} to replace what was lost: {subject} has {placed} of {wanted}"
+        " replicas, {lost} are lost"
+    ),
+    "placement.start.replace": (
+        "{instance} starts on {node} before one of {leavers} outdated or misplaced replicas of"
+        " {subject} leaves"
+    ),
+    "placement.start.rebalance": (
+        "{instance} starts on {node} to spread {subject} evenly again; one leaves elsewhere once"
+        " it is ready"
+    ),
+    "placement.drain.surplus": (
+        "{subject} drains: {placed} replicas exist, {wanted} are wanted, and its place has most"
+        " to spare"
+    ),
+    "placement.drain.replaced": "{subject} drains: it does not run as the spec now says",
+    "placement.drain.place_left": "{subject} drains: {node} is not in the spec any more",
+    "placement.drain.rebalance": (
+        "{subject} drains to spread its service evenly again: {ready} others are ready"
+    ),
+    "placement.drain.service_left": "{subject} drains: its service is not in the spec any more",
+    "placement.stop.drained": "{subject} stops: no balancer lists it, and it drained {drained_ns}",
+    "placement.stop.exited": "{subject} is forgotten: it was leaving and its process has exited",
+    "placement.stop.lost": "{subject} is forgotten: lost with {node}, and replaced",
+    "placement.held.surge": (
+        "{waiting} replacements of {subject} wait: {live} instances are live, {limit} may be"
+    ),
+    "placement.held.node": (
+        "{waiting} replicas of {subject} wait for {node}, which may be back in a moment"
+    ),
+    "placement.held.starting": (
+        "{waiting} replicas of {subject} wait: {limit} instances at most start on {node} at once"
+    ),
+    "placement.held.ready": (
+        "{waiting} replicas of {subject} stay for now: {ready} are ready, {floor} must be"
+    ),
+    "placement.held.serving": "{subject} has drained, but balancers still send requests to it",
+    "placement.overflow": (
+        "{replicas} replicas of {subject} are elsewhere for want of room in {region}"
+    ),
+    "placement.no_capacity": (
+        "{replicas} of {wanted} replicas of {subject} have no place: no {short} left on {nodes}"
+        " nodes for {cpu_millicores} millicores and {memory_bytes} bytes more"
+    ),
+    "placement.aside": "{subject} is left alone until {until_ns}: {failures} starts failed there",
+    "placement.settled": "{subject} has its {replicas} replicas, ready and evenly spread",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """A node on which starts failed."""
+
+    failures: int
+    until: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """The inputs of a step in which there was nothing to do, and what was said about it. Only
+    spares work: the same inputs would lead to the same decision."""
+
+    system: System
+    wanted: Mapping[ServiceName, int]
+    by_service: Mapping[ServiceName, tuple[InstanceView, ...]]
+    nodes: tuple[object, ...]
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacementMemory:
+    ordinals: Mapping[ServiceName, int] = field(default_factory=dict)
+    """The highest ever used."""
+    asked: Mapping[InstanceId, AskedStart] = field(default_factory=dict)
+    absent: Mapping[NodeId, Instant] = field(default_factory=dict)
+    aside: Mapping[NodeId, Aside] = field(default_factory=dict)
+    settled: Settled | None = field(default=None, repr=False, compare=False)
+
+
+class Placement:
+    """The controller. `epoch` goes into every guard."""
+
+    def __init__(self, epoch: int) -> None:
+        self._epoch = epoch
+
+    def initial(self) -> PlacementMemory:
+        return PlacementMemory()
+
+    def decide(
+        self,
+        system: System,
+        view: View,
+        memory: PlacementMemory,
+        wanted: Mapping[ServiceName, int] | None = None,
+    ) -> Decision[PlacementMemory]:
+        """`wanted`: replicas per service, held within the spec's bounds; the minimum where it
+        says nothing."""
+        counts = _wanted(system, wanted or {})
+        nodes = _node_states(view)
+        if memory.settled is not None and _is_same(memory.settled, system, view, counts, nodes):
+            return Decision(memory=memory, reasons=memory.settled.reasons)
+        step = _Step(system, view, memory, counts, self._epoch)
+        step.run()
+        return step.decision(nodes)
+
+
+class _Step:
+    """One decision in the making."""
+
+    def __init__(
+        self,
+        system: System,
+        view: View,
+        memory: PlacementMemory,
+        wanted: Mapping[ServiceName, int],
+        epoch: int,
+    ) -> None:
+        self.system, self.view, self.wanted, self.epoch = system, view, wanted, epoch
+        self.asked, self.aside = _still_asked(view, memory)
+        self.ordinals = _ordinals(view, memory.ordinals)
+        self.rooms: Rooms = rooms_of(
+            system,
+            view,
+            memory.absent,
+            {node: aside.until for node, aside in self.aside.items()},
+        )
+        for start in self.asked.values():
+            room = self.rooms.nodes.get(start.node)
+            service = system.services.get(start.service)
+            if room is not None and service is not None:
+                room.take(service.workload.resources)
+                room.starting += 1
+        self.starts: list[Action] = []
+        self.drains: list[Action] = []
+        self.stops: list[Action] = []
+        self.reasons: list[Reason] = []
+        self.wakes: list[Instant] = []
+        self.is_quiet = True
+        self.served: set[InstanceId] | None = None
+        """Leaving instances that still get requests, once asked for."""
+
+    def run(self) -> None:
+        for service in self.system.services.values():
+            tally = tally_of(
+                self.system,
+                service,
+                self.wanted[service.name],
+                self.view,
+                self.rooms,
+                [one for one in self.asked.values() if one.service == service.name],
+            )
+            moves = moves_of(tally, grid_of(self.system, service, self.rooms))
+            for start in moves.starts:
+                self._start(start, tally)
+            for leave in moves.leaves:
+                self._drain(leave, tally)
+            self.reasons.extend(moves.reasons)
+            self._forget_lost(tally)
+            for one in tally.draining:
+                self._stop_when_drained(one, service)
+            self.is_quiet = self.is_quiet and tally.is_steady and not tally.lost
+        for name, members in self.view.by_service.items():
+            if name not in self.system.services:
+                self._let_go(members)
+        for node, aside in self.aside.items():
+            self._note("placement.aside", node, until_ns=aside.until, failures=aside.failures)
+
+    def decision(self, nodes: tuple[object, ...]) -> Decision[PlacementMemory]:
+        actions = (*self.starts, *self.drains, *self.stops)
+        wakes = [*self.wakes, *(aside.until for aside in self.aside.values())]
+        if self.rooms.wake_at is not None:
+            wakes.append(self.rooms.wake_at)
+        wake_at = min(wakes, default=None)
+        reasons = tuple(self.reasons)
+        settled = None
+        if self.is_quiet and not actions and wake_at is None:
+            settled = Settled(
+                system=self.system,
+                wanted=self.wanted,
+                by_service=self.view.by_service,
+                nodes=nodes,
+                reasons=reasons,
+            )
+        memory = PlacementMemory(
+            ordinals=self.ordinals,
+            asked=self.asked,
+            absent=self.rooms.absent,
+            aside=self.aside,
+            settled=settled,
+        )
+        return Decision(memory=memory, actions=actions, reasons=reasons, wake_at=wake_at)
+
+    # --- actions ---
+
+    def _start(self, start: Start, tally: Tally) -> None:
+        service, node = tally.service, start.node
+        ordinal = self.ordinals[service.name] = self.ordinals.get(service.name, 0) + 1
+        name = instance_id(service.name, ordinal)
+        action = StartInstance(
+            id=start_id(name),
+            guard=self._guard(None),
+            instance=name,
+            service=service.name,
+            region=node.region,
+            zone=node.zone,
+            node=node.id,
+            workload=service.workload,
+        )
+        self.starts.append(action)
+        self.asked[name] = AskedStart(
+            instance=name,
+            service=service.name,
+            region=node.region,
+            zone=node.zone,
+            node=node.id,
+            revision=service.workload.revision,
+            expires_at=action.guard.expires_at,
+        )
+        self._note(
+            start.code,
+            service.name,
+            action.id,
+            instance=name,
+            node=node.id,
+            placed=tally.placed,
+            wanted=tally.wanted,
+            lost=len(tally.lost),
+            leavers=len(tally.leavers),
+        )
+
+    def _drain(self, leave: Leave, tally: Tally) -> None:
+        self._drain_one(
+            leave.instance,
+            leave.code,
+            node=leave.instance.state.node,
+            placed=tally.placed,
+            wanted=tally.wanted,
+            ready=tally.ready,
+        )
+
+    def _drain_one(self, one: InstanceView, code: str, **numbers: int | str) -> None:
+        action = DrainInstance(
+            id=drain_id(one), guard=self._guard(one.state.restarts), instance=one.state.id
+        )
+        self.drains.append(action)
+        self._note(code, one.state.id, action.id, **numbers)
+
+    def _stop(self, one: InstanceView, grace: Duration, code: str, **numbers: int | str) -> None:
+        action = StopInstance(
+            id=stop_id(one),
+            guard=self._guard(one.state.restarts),
+            instance=one.state.id,
+            grace=grace,
+        )
+        if action.id not in self.view.pending:
+            self.stops.append(action)
+            self._note(code, one.state.id, action.id, **numbers)
+
+    def _forget_lost(self, tally: Tally) -> None:
+        """Let go of lost ones as far as others stand in for them."""
+        missing = max(0, tally.wanted - len(tally.keepers) - len(tally.leavers))
+        grace = tally.service.workload.stop_grace
+        for one in tally.lost[: max(0, len(tally.lost) - missing)]:
+            self._stop(one, grace, "placement.stop.lost", node=one.state.node)
+
+    def _let_go(self, members: tuple[InstanceView, ...]) -> None:
+        """Instances of a service that left the spec."""
+        self.is_quiet = self.is_quiet and not members
+        for one in members:
+            if one.health is Health.LOST or is_leaving(one, self.view):
+                self._stop_when_drained(one, None)
+            elif one.health is not Health.UNKNOWN:
+                self._drain_one(one, "placement.drain.service_left")
+
+    def _stop_when_drained(self, one: InstanceView, service: Service | None) -> None:
+        state = one.state
+        grace = RETIRED_DRAIN if service is None else service.workload.stop_grace
+        if one.health is Health.LOST:
+            self._stop(one, grace, "placement.stop.lost", node=state.node)
+            return
+        if (
+            state.draining_since is None
+            or state.phase is Phase.STOPPING
+            or one.health is Health.UNKNOWN
+        ):
+            return
+        drained_at = state.draining_since + (RETIRED_DRAIN if service is None else service.drain)
+        if state.phase is not Phase.EXITED and self.view.at < drained_at:
+            self.wakes.append(drained_at)
+        elif self._is_served(one):
+            self._note("placement.held.serving", state.id)
+        elif state.phase is Phase.EXITED:
+            self._stop(one, grace, "placement.stop.exited")
+        else:
+            drained = self.view.at - state.draining_since
+            self._stop(one, grace, "placement.stop.drained", drained_ns=drained)
+
+    def _is_served(self, one: InstanceView) -> bool:
+        """Whether a balancer that runs still sends new requests to it."""
+        if self.served is None:
+            leaving = {
+                other.state.id
+                for members in self.view.by_service.values()
+                for other in members
+                if other.state.draining_since is not None
+            }
+            self.served = set()
+            for (region, _), applied in self.view.endpoints.items():
+                edge = self.view.parts.get(f"edge:{region}")
+                if edge is None or edge.running:
+                    self.served |= leaving.intersection(applied.serving)
+        return one.state.id in self.served
+
+    def _guard(self, restarts: int | None) -> Guard:
+        return Guard(
+            revision=self.system.revision,
+            epoch=self.epoch,
+            expires_at=self.view.at + EXPIRES_AFTER,
+            restarts=restarts,
+        )
+
+    def _note(
+        self, code: str, subject: str, action: str | None = None, /, **numbers: int | str
+    ) -> None:
+        self.reasons.append(
+            Reason(code=code, subject=subject, numbers=tuple(numbers.items()), action=action)
+        )
+
+
+def _wanted(system: System, given: Mapping[ServiceName, int]) -> dict[ServiceName, int]:
+    return {
+        name: max(
+            service.replicas.min,
+            min(service.replicas.max, given.get(name, service.replicas.min)),
+        )
+        for name, service in system.services.items()
+    }
+
+
+def _ordinals(view: View, used: Mapping[ServiceName, int]) -> dict[ServiceName, int]:
+    """The highest ordinal of every service, ever. A view lists them in order."""
+    highest = dict(used)
+    for name, members in view.by_service.items():
+        if members:
+            highest[name] = max(highest.get(name, 0), ordinal_of(members[-1].state.id))
+    return highest
+
+
+def _still_asked(
+    view: View, memory: PlacementMemory
+) -> tuple[dict[InstanceId, AskedStart], dict[NodeId, Aside]]:
+    """Starts that may still show up as instances, and nodes to leave alone because theirs
+    failed. A node's failures are forgotten once an instance that was asked for is there."""
+    ended = {outcome.action: outcome.status for outcome in view.outcomes}
+    asked: dict[InstanceId, AskedStart] = {}
+    aside = {node: one for node, one in memory.aside.items() if view.at < one.until + ASIDE.cap}
+    for name, start in memory.asked.items():
+        if name in view.instances:
+            aside.pop(start.node, None)
+            continue
+        status = ended.get(start_id(name))
+        done = start.done or status is OutcomeStatus.DONE
+        if status is OutcomeStatus.FAILED:
+            failures = aside[start.node].failures + 1 if start.node in aside else 1
+            aside[start.node] = Aside(failures, view.at + ASIDE.delay(failures))
+        elif start_id(name) in view.pending:
+            asked[name] = start
+        elif done and view.at < start.expires_at:
+            asked[name] = AskedStart(
+                instance=name,
+                service=start.service,
+                region=start.region,
+                zone=start.zone,
+                node=start.node,
+                revision=start.revision,
+                expires_at=start.expires_at,
+                done=True,
+            )
+    return asked, aside
+
+
+def _node_states(view: View) -> tuple[object, ...]:
+    """What of the parts bears on placement."""
+    return tuple(
+        (part.id, part.running, part.capacity)
+        for part in view.parts.values()
+        if part.kind is PartKind.NODE
+    )
+
+
+def _is_same(
+    settled: Settled,
+    system: System,
+    view: View,
+    wanted: Mapping[ServiceName, int],
+    nodes: tuple[object, ...],
+) -> bool:
+    """Whether a step has the inputs of one that had nothing to do."""
+    if settled.system is not system or settled.wanted != wanted or settled.nodes != nodes:
+        return False
+    if view.by_service.keys() != settled.by_service.keys():
+        return False
+    for name, members in view.by_service.items():
+        before = settled.by_service[name]
+        if members is not before and not _is_alike(members, before, view):
+            return False
+    return True
+
+
+def _is_alike(
+    members: tuple[InstanceView, ...], before: tuple[InstanceView, ...], view: View
+) -> bool:
+    if len(members) != len(before):
+        return False
+    ready = Health.READY
+    for one, other in zip(members, before, strict=True):
+        if one is other:
+            continue
+        state, old = one.state, other.state
+        if one.health is not ready or state.id != old.id or state.node != old.node:
+            return False
+        if state.revision != old.revision or is_leaving(one, view):
+            return False
+    return True

@@ -1,0 +1,157 @@
+"""One service's instances, sorted by what placement makes of them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from seakeep.decide.placement_nodes import Place, Rooms
+from seakeep.model.ids import InstanceId, NodeId, RegionName, ServiceName, ZoneName
+from seakeep.model.observation import Phase
+from seakeep.model.system import Service, System, ZoneSpread
+from seakeep.model.time import Instant
+from seakeep.model.view import Health, InstanceView, View
+
+ANY_ZONE: ZoneName = "*"
+"""Stands for all zones of a region where the spread over zones does not matter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedStart:
+    """A start that was asked for and whose instance has not been seen yet."""
+
+    instance: InstanceId
+    service: ServiceName
+    region: RegionName
+    zone: ZoneName
+    node: NodeId
+    revision: str
+    expires_at: Instant
+    done: bool = False
+    """The engine said so; the instance is about to be seen."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    service: Service
+    wanted: int
+    keepers: list[InstanceView] = field(default_factory=list)
+    """They stay unless there are too many: right workload, right place."""
+    leavers: list[InstanceView] = field(default_factory=list)
+    """They go once replaced: another workload's, or their place left the spec."""
+    draining: list[InstanceView] = field(default_factory=list)
+    """On their way out, or about to be told so."""
+    lost: list[InstanceView] = field(default_factory=list)
+    asked: list[AskedStart] = field(default_factory=list)
+    ready: int = 0
+    """Keepers and leavers that are READY."""
+    by_place: dict[Place, int] = field(default_factory=dict)
+    """Keepers and asked."""
+    by_node: dict[NodeId, int] = field(default_factory=dict)
+    """Keepers and asked."""
+
+    @property
+    def kept(self) -> int:
+        return len(self.keepers) + len(self.asked)
+
+    @property
+    def placed(self) -> int:
+        """Those that are there to serve, now or soon. Lost and draining ones are not."""
+        return self.kept + len(self.leavers)
+
+    @property
+    def live(self) -> int:
+        return self.placed + len(self.draining)
+
+    @property
+    def surge(self) -> int:
+        """How far replacing and rebalancing may exceed the wanted number. One, when the spec
+        leaves neither room above nor below: else nothing could ever be replaced."""
+        rollout = self.service.rollout
+        return rollout.surge if rollout.surge or rollout.unavailable else 1
+
+    @property
+    def ready_floor(self) -> int:
+        """READY ones that we leave at the least."""
+        return max(0, self.wanted - self.service.rollout.unavailable)
+
+    @property
+    def is_steady(self) -> bool:
+        """All that is wanted is there and READY, and nothing is under way."""
+        return (
+            self.ready == self.wanted == len(self.keepers)
+            and not self.leavers
+            and not self.draining
+            and not self.asked
+        )
+
+
+def tally_of(
+    system: System,
+    service: Service,
+    wanted: int,
+    view: View,
+    rooms: Rooms,
+    asked: Iterable[AskedStart],
+) -> Tally:
+    """One pass over the service's instances."""
+    tally = Tally(service=service, wanted=wanted)
+    nodes, regions = rooms.nodes, regions_of(system, service)
+    revision = service.workload.revision
+    any_zone = service.spread.zones is ZoneSpread.ANY
+    by_place, by_node = tally.by_place, tally.by_node
+    for one in view.by_service.get(service.name, ()):
+        state, health = one.state, one.health
+        if health is Health.LOST:
+            tally.lost.append(one)
+            continue
+        if is_leaving(one, view):
+            tally.draining.append(one)
+            continue
+        if health is Health.READY:
+            tally.ready += 1
+        if state.revision == revision and state.node in nodes and state.region in regions:
+            tally.keepers.append(one)
+            place = (state.region, ANY_ZONE if any_zone else state.zone)
+            by_place[place] = by_place.get(place, 0) + 1
+            by_node[state.node] = by_node.get(state.node, 0) + 1
+        else:
+            tally.leavers.append(one)
+    for start in asked:
+        tally.asked.append(start)
+        place = (start.region, ANY_ZONE if any_zone else start.zone)
+        by_place[place] = by_place.get(place, 0) + 1
+        by_node[start.node] = by_node.get(start.node, 0) + 1
+    return tally
+
+
+def regions_of(system: System, service: Service) -> dict[RegionName, float]:
+    """Weight per region that the service may be in; all regions alike when it names none."""
+    named = service.spread.regions or dict.fromkeys(system.regions, 1.0)
+    return {name: weight for name, weight in named.items() if name in system.regions}
+
+
+def is_leaving(one: InstanceView, view: View) -> bool:
+    """Whether it drains, stops, or has been told to."""
+    state = one.state
+    return (
+        state.draining_since is not None
+        or state.phase is Phase.STOPPING
+        or (bool(view.pending) and (drain_id(one) in view.pending or stop_id(one) in view.pending))
+    )
+
+
+def place_of(one: InstanceView, service: Service) -> Place:
+    state = one.state
+    return (state.region, ANY_ZONE if service.spread.zones is ZoneSpread.ANY else state.zone)
+
+
+def start_id(instance: InstanceId) -> str:
+    return f"start:{instance}"
+
+
+def drain_id(one: InstanceView) -> str:
+    """`drain:web-7:3` for the process after 3 restarts, which the action's guard names."""
+    return f"drain:{one.state.id}:{one.state.restarts}"
+
+
+def stop_id(one: InstanceView) -> str:
+    return f"stop:{one.state.id}:{one.state.restarts}"
