@@ -87,9 +87,7 @@ def acts(stage: Stage, lengths: Lengths) -> Iterator[Result]:
 
 def kill(stage: Stage, lengths: Lengths) -> Result:
     """SIGKILL to one instance of web."""
-    result = Result(
-        "instance killed", "≤ 1 in 10,000 fails; out of rotation ≤ 1 s; replaced ≤ 5 s"
-    )
+    result = Result("instance killed", "≤ 1 in 10,000 fails; out of rotation ≤ 1 s; replaced ≤ 5 s")
     victim = _oldest(stage, "web")
     stage.say(f"killing {victim['id']} on {victim['node']}")
     with _measured(stage, result, lengths.kill, lengths.settle) as began:
@@ -107,9 +105,7 @@ def kill(stage: Stage, lengths: Lengths) -> Result:
 
 def freeze(stage: Stage, lengths: Lengths) -> Result:
     """SIGSTOP to one instance of catalog."""
-    result = Result(
-        "instance frozen", "≥ 99.9 % fine; out of rotation ≤ 3 s; replaced ≤ 10 s"
-    )
+    result = Result("instance frozen", "≥ 99.9 % fine; out of rotation ≤ 3 s; replaced ≤ 10 s")
     victim = _oldest(stage, "catalog")
     stage.say(f"freezing {victim['id']} on {victim['node']}")
     fault = Fault(kind=FaultKind.FREEZE, subject=victim["id"])
@@ -117,9 +113,7 @@ def freeze(stage: Stage, lengths: Lengths) -> Result:
         with faults.hold(stage.layout, fault):
             _detect(stage, result, began, {victim["address"]})
             _recover(stage, result, began, lambda now: _replaced(now, victim), lengths.freeze)
-    result.met = (
-        _fine(result) and _within(result.detect_s, 3) and _within(result.recover_s, 10)
-    )
+    result.met = _fine(result) and _within(result.detect_s, 3) and _within(result.recover_s, 10)
     return result
 
 
@@ -178,9 +172,7 @@ def lose_region(stage: Stage, lengths: Lengths) -> Result:
 def _lose(
     stage: Stage, result: Result, kind: FaultKind, place: str, lasts_s: float, settle_s: float
 ) -> None:
-    hit = {
-        item["address"] for item in instances(stage.status()) if _lies_in(item["node"], place)
-    }
+    hit = {item["address"] for item in instances(stage.status()) if _lies_in(item["node"], place)}
     stage.say(f"cutting the power of {place}: {len(hit)} instances die")
     with _measured(stage, result, lasts_s, 0) as began:
         with faults.hold(stage.layout, Fault(kind=kind, subject=place)):

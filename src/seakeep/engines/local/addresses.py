@@ -26,7 +26,6 @@ INSTANCES_PER_ZONE_MAX = 250
 SERVICES_MAX = 250
 REGIONS_MAX = 99
 PORT_FIRST = 21_000
-INSTANCE_SLOT_FIRST = 1
 
 
 def has_whole_loopback() -> bool:
@@ -75,6 +74,14 @@ class AddressBook:
         third = self._number(f"zones {region}", zone, ZONES_MAX)
         return self._address(region, f"{third}.{slot}", port)
 
+    def slot(self, region: str, zone: str, instance: str) -> int:
+        """The slot of an instance in its zone: the lowest free one, kept until released."""
+        return self._number(f"slots {region}/{zone}", instance, INSTANCES_PER_ZONE_MAX)
+
+    def release_slot(self, region: str, zone: str, instance: str) -> None:
+        """Free a slot, once nothing listens at its address any more."""
+        self.tables.get(f"slots {region}/{zone}", {}).pop(instance, None)
+
     def octet(self, region: str) -> int:
         """The second octet of a region's addresses."""
         return self.first_octet + self._number("regions", region, REGIONS_MAX) - 1
@@ -97,10 +104,6 @@ class AddressBook:
                 raise ValueError(f"more than {most} {table.split(' ')[0]} on one machine")
             numbers[name] = number
         return numbers[name]
-
-    def forget(self, table: str, name: str) -> None:
-        """Free a number, once nothing listens at its addresses any more."""
-        self.tables.get(table, {}).pop(name, None)
 
 
 def book_from(

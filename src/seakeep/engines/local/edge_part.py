@@ -1,0 +1,135 @@
+"""A region's edge as a part: its Envoy, what it has been told, and what it counts."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from seakeep.engines.local.addresses import AddressBook
+from seakeep.engines.local.clock import BootClock
+from seakeep.engines.local.envoy_admin import AdminError, EdgeAdmin
+from seakeep.engines.local.envoy_config import (
+    ConfigVersions,
+    access_log,
+    envoy_argv,
+    write_bootstrap,
+    write_config,
+)
+from seakeep.engines.local.envoy_endpoints import write_endpoints
+from seakeep.engines.local.layout import Layout
+from seakeep.engines.local.parts import Part
+from seakeep.engines.local.processes import Identity
+from seakeep.engines.local.state import PartRecord
+from seakeep.model.action import SetEndpoints
+from seakeep.model.observation import AppliedEndpoints, TrafficReading
+from seakeep.model.system import System
+
+TAKEN_DEADLINE_S = 5.0
+TAKEN_POLL_S = 0.003
+TRAFFIC_EVERY_S = 1.0
+ACCESS_LOG_BYTES_MAX = 64 << 20
+ACCESS_LOGS_KEPT = 2
+
+
+class EdgePart(Part):
+    def __init__(
+        self,
+        record: PartRecord,
+        layout: Layout,
+        token: str,
+        changed: Callable[[], None],
+        save: Callable[[], None],
+        book: AddressBook,
+    ) -> None:
+        super().__init__(record, layout, token, changed, save)
+        self.traffic: tuple[TrafficReading, ...] = ()
+        self._book = book
+        self._admin = EdgeAdmin(layout, record.region)
+        self._system: System | None = None
+        self._versions: ConfigVersions | None = None
+        self._applied: dict[str, AppliedEndpoints] = {}
+        self._push = asyncio.Lock()
+        self._counting: asyncio.Task[None] | None = None
+
+    def configure(self, system: System) -> None:
+        """Take the spec; a running Envoy reloads what changed. A region that has left the spec
+        keeps its last configuration until it is retired."""
+        if self.record.region in system.regions:
+            self._system = system
+            self.prepare()
+
+    def prepare(self) -> None:
+        assert self._system is not None, "configured before it is started"
+        write_bootstrap(self._system.name, self.record.region, self.layout)
+        self._versions = write_config(self._system, self.record.region, self._book, self.layout)
+
+    def launch(self) -> Identity:
+        return self.spawn(envoy_argv(self.layout, self.record.region))
+
+    async def connect(self) -> None:
+        if not await self._admin.ready():
+            raise ConnectionError("not ready")
+        if self._versions is not None:
+            await self._admin.await_taken(
+                listeners=self._versions.listeners, clusters=self._versions.clusters
+            )
+        self._applied = {}
+        self._counting = asyncio.create_task(self._count())
+
+    async def disconnect(self) -> None:
+        if self._counting is not None:
+            self._counting.cancel()
+        self._applied = {}
+        self.traffic = ()
+
+    async def set_endpoints(self, action: SetEndpoints) -> str:
+        """Push a cluster's endpoints and read back that Envoy has taken them."""
+        if self._system is None:
+            raise ConnectionError(f"the edge of {self.record.region} has no configuration")
+        async with self._push:
+            write_endpoints(self.layout, self._book, self._system, action)
+            async with asyncio.timeout(TAKEN_DEADLINE_S):
+                while not await self._admin.endpoints_taken(action.cluster, action.digest):
+                    await asyncio.sleep(TAKEN_POLL_S)
+        serving = tuple(
+            endpoint.instance
+            for locality in action.localities
+            for endpoint in locality.endpoints
+            if endpoint.instance is not None and not endpoint.draining
+        )
+        self._applied[action.cluster] = AppliedEndpoints(
+            region=action.region, cluster=action.cluster, digest=action.digest,
+            applied_at=BootClock().now(), serving=serving,
+        )  # fmt: skip
+        return f"{len(serving)} endpoints"
+
+    def applied_endpoints(self) -> list[AppliedEndpoints]:
+        """What this Envoy said it has taken, by cluster. Nothing while it does not run."""
+        if not self.running:
+            return []
+        return [self._applied[name] for name in sorted(self._applied)]
+
+    async def hosts(self) -> list[dict[str, Any]]:
+        """Endpoints as Envoy sees them, with the verdict of its own checks."""
+        return [{**asdict(host), "healthy": host.healthy} for host in await self._admin.hosts()]
+
+    async def _count(self) -> None:
+        """Read the counters every second, and keep the access log within its bounds."""
+        while True:
+            try:
+                self.traffic = await self._admin.traffic()
+                await self._rotate()
+            except (AdminError, OSError) as error:
+                self.detail = f"does not tell its counters: {error}"
+            await asyncio.sleep(TRAFFIC_EVERY_S)
+
+    async def _rotate(self) -> None:
+        path = access_log(self.layout, self.record.region)
+        if not path.exists() or path.stat().st_size < ACCESS_LOG_BYTES_MAX:
+            return
+        for number in range(ACCESS_LOGS_KEPT, 0, -1):
+            older = path.with_name(f"{path.name}.{number}")
+            newer = path.with_name(f"{path.name}.{number - 1}") if number > 1 else path
+            if newer.exists():
+                newer.replace(older)
+        await self._admin.reopen_logs()

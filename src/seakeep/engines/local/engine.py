@@ -1,0 +1,320 @@
+"""The embedded engine: real processes, Envoys and links on this machine.
+
+Senses and acts, decides nothing. Everything slow happens on an event loop in a thread of its
+own; the control loop's thread only takes snapshots (`observe`) and queues actions (`submit`).
+"""
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Protocol, assert_never
+
+from seakeep.engines.local.clock import BootClock
+from seakeep.engines.local.edge_part import EdgePart
+from seakeep.engines.local.envoy_admin import AdminError
+from seakeep.engines.local.instances import Instances, Refused
+from seakeep.engines.local.layout import Layout
+from seakeep.engines.local.link_part import LinkPart
+from seakeep.engines.local.node_client import NodeError
+from seakeep.engines.local.node_part import NodePart
+from seakeep.engines.local.parts import Part, PartError
+from seakeep.engines.local.state import (
+    EngineState,
+    PartRecord,
+    load_state,
+    new_state,
+    release_octets,
+    save_state,
+)
+from seakeep.model.action import (
+    Action,
+    DrainInstance,
+    RestartInstance,
+    RetirePart,
+    SetEndpoints,
+    StartInstance,
+    StartPart,
+    StopInstance,
+)
+from seakeep.model.observation import (
+    Observation,
+    Outcome,
+    OutcomeStatus,
+    PartKind,
+    Sample,
+)
+from seakeep.model.system import System, nodes_of
+from seakeep.model.time import SECOND, Clock, Instant
+
+SOURCE = "local"
+ADOPTION_DEADLINE_S = 10.0
+ACTION_DEADLINE_S = 10.0
+"""A node or an Envoy that does not answer an action for this long has failed to do it."""
+FAILURES = (PartError, NodeError, AdminError, OSError, EOFError, TimeoutError, KeyError)
+
+
+class Admit(Protocol):
+    """`seakeep.act.admit.admit`, handed in by the runtime: why an action is refused, or None."""
+
+    def __call__(
+        self, action: Action, *, revision: str, epoch: int, now: Instant, restarts: int | None
+    ) -> str | None: ...
+
+
+class LocalEngine:
+    """One system on this machine. Use: `configure`, then the protocol; `close` lets go of the
+    processes and leaves them running, `destroy` ends them."""
+
+    def __init__(self, layout: Layout, project: Path, admit: Admit) -> None:
+        layout.create()
+        self._admit = admit
+        self.clock: Clock = BootClock()
+        self.layout = layout
+        self.project = project
+        self._system: System | None = None
+        self._state: EngineState | None = load_state(layout)
+        self._parts: dict[str, Part] = {}
+        self._outcomes: list[Outcome] = []
+        self._seq = 0
+        self._lock = threading.Lock()
+        self._changed = threading.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="engine", daemon=True)
+        self._thread.start()
+        self.instances = Instances(layout, project, self._notify)
+
+    # --- the protocol -------------------------------------------------------
+
+    def configure(self, system: System) -> None:
+        """Take a spec: addresses for what is new, configuration for what runs. The first call
+        adopts everything that an earlier supervisor left running."""
+        first = self._system is None
+        if self._state is None:
+            self._state = new_state(self.layout, len(system.regions))
+        state = self._state
+        state.book.admit(system)
+        state.edges = {name: state.book.edge(name, system.edge.port) for name in system.regions}
+        if first:
+            state.epoch += 1
+        self._system = system
+        self.instances.remember(state.condemned, state.book, self._save)
+        self._save()
+        self._run(self._configure(system), ADOPTION_DEADLINE_S * 2)
+
+    def observe(self) -> Observation:
+        with self._lock:
+            outcomes, self._outcomes = tuple(self._outcomes), []
+        self._changed.clear()
+        now = self.clock.now()
+        self._seq += 1
+        parts = [self._parts[name] for name in sorted(self._parts)]
+        edges = [part for part in parts if isinstance(part, EdgePart)]
+        return Observation(
+            seq=self._seq,
+            at=now,
+            instances=self.instances.samples(),
+            parts=tuple(
+                Sample(value=part.state(), observed_at=now, source=SOURCE) for part in parts
+            ),
+            endpoints=tuple(applied for edge in edges for applied in edge.applied_endpoints()),
+            traffic=tuple(reading for edge in edges for reading in edge.traffic),
+            outcomes=outcomes,
+        )
+
+    def submit(self, actions: Sequence[Action]) -> None:
+        if actions:
+            asyncio.run_coroutine_threadsafe(self._carry_out(tuple(actions)), self._loop)
+
+    def wait(self, until: Instant) -> None:
+        remaining = (until - self.clock.now()) / SECOND
+        if remaining > 0:
+            self._changed.wait(remaining)
+
+    def close(self) -> None:
+        """Let go: everything keeps running, and a new engine adopts it."""
+        self._run(self._release(), 5.0)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5.0)
+
+    # --- what the supervisor asks beyond the protocol ------------------------
+
+    @property
+    def epoch(self) -> int:
+        """Of this supervisor; valid after `configure`."""
+        assert self._state is not None
+        return self._state.epoch
+
+    def wake(self) -> None:
+        """End the present `wait` (a new spec, a signal)."""
+        self._changed.set()
+
+    async def hosts(self, region: str) -> list[dict[str, Any]]:
+        """The endpoints of a region as its Envoy sees them now."""
+        edge = self._parts.get(f"edge:{region}")
+        if not isinstance(edge, EdgePart) or not edge.running:
+            return []
+        return await edge.hosts()
+
+    def ask(self, question: Coroutine[Any, Any, Any], timeout_s: float = 5.0) -> Any:
+        """Run a coroutine of the engine's from another thread."""
+        return self._run(question, timeout_s)
+
+    # --- configuration ------------------------------------------------------
+
+    async def _configure(self, system: System) -> None:
+        for record in self._wanted_parts(system):
+            if record.id not in self._parts:
+                self._parts[record.id] = self._build(record)
+        for part in self._parts.values():
+            part.configure(system)
+        unadopted = [part for part in self._parts.values() if not part.running]
+        await asyncio.gather(*(self._adopt(part) for part in unadopted))
+
+    def _wanted_parts(self, system: System) -> list[PartRecord]:
+        """Records of all parts that the spec names or that an earlier spec has left running."""
+        assert self._state is not None
+        known = self._state.parts
+        for region in system.regions:
+            self._record(f"edge:{region}", PartKind.EDGE, region, None)
+            if len(system.regions) > 1:
+                self._record(f"link:{region}", PartKind.LINK, region, None)
+        for node in nodes_of(system):
+            self._record(f"node:{node.id}", PartKind.NODE, node.region, node.zone)
+        return list(known.values())
+
+    def _record(self, name: str, kind: PartKind, region: str, zone: str | None) -> None:
+        assert self._state is not None
+        self._state.parts.setdefault(name, PartRecord(id=name, kind=kind, region=region, zone=zone))
+
+    def _build(self, record: PartRecord) -> Part:
+        assert self._state is not None
+        args = (record, self.layout, self._state.token, self._notify, self._save)
+        match record.kind:
+            case PartKind.NODE:
+                return NodePart(*args, self.instances)
+            case PartKind.EDGE:
+                return EdgePart(*args, self._state.book)
+            case PartKind.LINK:
+                return LinkPart(*args, self._state.book)
+            case _:
+                assert_never(record.kind)
+
+    async def _adopt(self, part: Part) -> None:
+        try:
+            await asyncio.wait_for(part.adopt(), ADOPTION_DEADLINE_S)
+        except (PartError, TimeoutError) as error:
+            part.detail = str(error) or "could not be adopted in time"
+
+    # --- actions ------------------------------------------------------------
+
+    async def _carry_out(self, actions: tuple[Action, ...]) -> None:
+        """In order; neighbours of one kind together, since they do not depend on each other."""
+        for kind, group in groupby(actions, key=type):
+            jobs = [self._one(action) for action in group]
+            if kind is StartPart:  # takes its time, and nothing in this batch builds on it
+                for job in jobs:
+                    task = asyncio.create_task(job)
+                    self._tasks.add(task)
+                    task.add_done_callback(self._tasks.discard)
+            else:
+                await asyncio.gather(*jobs)
+
+    async def _one(self, action: Action) -> None:
+        status, detail = OutcomeStatus.DONE, ""
+        try:
+            self._check(action)
+            patience = None if isinstance(action, StartPart) else ACTION_DEADLINE_S
+            async with asyncio.timeout(patience):
+                detail = await self._dispatch(action)
+        except Refused as error:
+            status, detail = OutcomeStatus.REFUSED, str(error)
+        except FAILURES as error:
+            status, detail = OutcomeStatus.FAILED, str(error) or type(error).__name__
+        outcome = Outcome(action=action.id, status=status, at=self.clock.now(), detail=detail)
+        with self._lock:
+            self._outcomes.append(outcome)
+        self._changed.set()
+
+    def _check(self, action: Action) -> None:
+        assert self._system is not None
+        refusal = self._admit(
+            action,
+            revision=self._system.revision,
+            epoch=self.epoch,
+            now=self.clock.now(),
+            restarts=self._restarts(action),
+        )
+        if refusal is not None:
+            raise Refused(refusal)
+
+    def _restarts(self, action: Action) -> int | None:
+        match action:
+            case RestartInstance() | DrainInstance() | StopInstance():
+                state = self.instances.find(action.instance)
+                return state.restarts if state else None
+            case StartPart() | RetirePart():
+                part = self._parts.get(action.part)
+                return part.record.restarts if part else None
+            case StartInstance() | SetEndpoints():
+                return None
+            case _:
+                assert_never(action)
+
+    async def _dispatch(self, action: Action) -> str:
+        assert self._system is not None and self._state is not None
+        match action:
+            case StartInstance():
+                return await self.instances.start(action, self._system, self._state.book)
+            case RestartInstance():
+                return await self.instances.restart(action)
+            case DrainInstance():
+                return await self.instances.drain(action)
+            case StopInstance():
+                return await self.instances.stop(action)
+            case SetEndpoints():
+                return await self._edge(action.region).set_endpoints(action)
+            case StartPart():
+                return await self._part(action.part).start()
+            case RetirePart():
+                return await self._retire(action.part)
+            case _:
+                assert_never(action)
+
+    async def _retire(self, name: str) -> str:
+        assert self._state is not None
+        part = self._part(name)
+        await part.stop()
+        del self._parts[name]
+        del self._state.parts[name]
+        self._save()
+        return "retired"
+
+    def _part(self, name: str) -> Part:
+        part = self._parts.get(name)
+        if part is None:
+            raise Refused(f"there is no {name}")
+        return part
+
+    def _edge(self, region: str) -> EdgePart:
+        part = self._part(f"edge:{region}")
+        if not isinstance(part, EdgePart) or not part.running:
+            raise Refused(f"the edge of {region} is not running")
+        return part
+
+    # --- threads ------------------------------------------------------------
+
+    def _notify(self) -> None:
+        self._changed.set()
+
+    def _save(self) -> None:
+        assert self._state is not None
+        save_state(self.layout, self._state)
+
+    async def _release(self) -> None:
+        await asyncio.gather(*(part.release() for part in self._parts.values()))
+
+    def _run(self, work: Coroutine[Any, Any, Any], timeout_s: float) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_s)

@@ -1,0 +1,204 @@
+"""The instances of all nodes: their latest reports, and the requests that change them.
+
+What a node agent reported last is kept when the agent is gone, with the time of the report,
+so that its age can be judged.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from seakeep.engines.local.addresses import AddressBook
+from seakeep.engines.local.layout import Layout
+from seakeep.engines.local.node_client import NodeClient, NodeError
+from seakeep.engines.local.node_codec import NodeReport, start_fields
+from seakeep.model.action import DrainInstance, RestartInstance, StartInstance, StopInstance
+from seakeep.model.ids import InstanceId, NodeId, ordinal_of
+from seakeep.model.observation import InstanceState, Sample
+from seakeep.model.system import Prefer, System
+from seakeep.model.time import in_seconds
+
+
+class Refused(Exception):
+    """The action's guard does not hold any more, or its subject is not there."""
+
+
+class Instances:
+    """Instances by node. Lives on the engine's event loop; `samples` and `find` may be called
+    from any thread, since reports are replaced whole."""
+
+    def __init__(self, layout: Layout, project: Path, changed: Callable[[], None]) -> None:
+        self._layout = layout
+        self._project = project
+        self._changed = changed
+        self._clients: dict[NodeId, NodeClient] = {}
+        self._reports: dict[NodeId, NodeReport] = {}
+        self._condemned: dict[InstanceId, NodeId] = {}
+        self._leaving: dict[InstanceId, InstanceState] = {}
+        self._book: AddressBook | None = None
+        self._save: Callable[[], None] = lambda: None
+
+    def remember(
+        self, condemned: dict[InstanceId, NodeId], book: AddressBook, save: Callable[[], None]
+    ) -> None:
+        """Use these tables, kept with the engine's state, across supervisors."""
+        self._condemned = condemned
+        self._book = book
+        self._save = save
+
+    # --- what nodes say -----------------------------------------------------
+
+    def attach(self, node: NodeId, client: NodeClient) -> None:
+        self._clients[node] = client
+
+    def detach(self, node: NodeId) -> None:
+        self._clients.pop(node, None)
+        self._changed()
+
+    async def settle(self, node: NodeId) -> None:
+        """A node is back: make it forget what was replaced while it was gone."""
+        for instance in [name for name, home in self._condemned.items() if home == node]:
+            # Refused when the node does not know it any more: then there is nothing to forget.
+            await self._clients[node].request("stop", instance=instance, grace=0)
+            self._pardon(instance)
+
+    def take_report(self, report: NodeReport) -> None:
+        before = self._reports.get(report.node)
+        self._reports[report.node] = report
+        self._free_slots(report)
+        if before is None or _facts(before) != _facts(report):
+            self._changed()
+
+    def _free_slots(self, report: NodeReport) -> None:
+        """An address is free once its process is gone, not when it was told to go."""
+        present = {state.id for state in report.instances}
+        gone = [
+            state for state in self._leaving.values()
+            if state.node == report.node and state.id not in present
+        ]  # fmt: skip
+        for state in gone:
+            del self._leaving[state.id]
+            assert self._book is not None
+            self._book.release_slot(state.region, state.zone, state.id)
+        if gone:
+            self._save()
+
+    def drop_node(self, node: NodeId) -> None:
+        """The node was retired: nothing on it is of interest any more."""
+        self._reports.pop(node, None)
+        self._clients.pop(node, None)
+        for instance in [name for name, home in self._condemned.items() if home == node]:
+            self._pardon(instance)
+
+    # --- snapshots ----------------------------------------------------------
+
+    def samples(self) -> tuple[Sample[InstanceState], ...]:
+        """Latest reading of every instance, sorted by service and ordinal."""
+        found = [
+            Sample(value=state, observed_at=report.at, source=report.node)
+            for report in list(self._reports.values())
+            for state in report.instances
+            if state.id not in self._condemned
+        ]
+        return tuple(sorted(found, key=_order))
+
+    def find(self, instance: InstanceId) -> InstanceState | None:
+        for report in list(self._reports.values()):
+            for state in report.instances:
+                if state.id == instance:
+                    return state
+        return None
+
+    # --- actions ------------------------------------------------------------
+
+    async def start(self, action: StartInstance, system: System, book: AddressBook) -> str:
+        if self.find(action.instance) is not None:
+            return "is there already"
+        client = self._client(action.node)
+        slot = book.slot(action.region, action.zone, action.instance)
+        self._save()
+        port = action.workload.port
+        address = book.instance(action.region, action.zone, slot, port)
+        env = call_urls(system, action, book)
+        fields = start_fields(action, address, env, str(self._project))
+        return await _ask(client, "start", **fields)
+
+    async def restart(self, action: RestartInstance) -> str:
+        state = self._known(action.instance)
+        client = self._client(state.node)
+        return await _ask(client, "restart", instance=state.id, restarts=action.guard.restarts)
+
+    async def drain(self, action: DrainInstance) -> str:
+        state = self._known(action.instance)
+        return await _ask(self._client(state.node), "drain", instance=state.id)
+
+    async def stop(self, action: StopInstance) -> str:
+        """Stop and forget. With its node gone the instance is condemned: forgotten here at
+        once, and by the node as soon as it is back."""
+        state = self._known(action.instance)
+        client = self._clients.get(state.node)
+        if client is None or not client.connected:
+            self._condemned[state.id] = state.node
+            self._save()
+            return "forgotten: its node is gone"
+        self._leaving[state.id] = state
+        await _ask(client, "stop", instance=state.id, grace=action.grace)
+        return f"told to stop within {in_seconds(action.grace):g}s"
+
+    def _known(self, instance: InstanceId) -> InstanceState:
+        state = self.find(instance)
+        if state is None:
+            raise Refused(f"there is no {instance}")
+        return state
+
+    def _client(self, node: NodeId) -> NodeClient:
+        client = self._clients.get(node)
+        if client is None or not client.connected:
+            raise Refused(f"node {node} is gone")
+        return client
+
+    def _pardon(self, instance: InstanceId) -> None:
+        self._condemned.pop(instance, None)
+        self._save()
+
+
+async def _ask(client: NodeClient, verb: str, **fields: Any) -> str:
+    """The agent's word on what it did. Raises Refused, or NodeError when it failed."""
+    reply = await client.request(verb, **fields)
+    detail = str(reply.get("detail", ""))
+    if reply["status"] == "refused":
+        raise Refused(detail)
+    if reply["status"] != "done":
+        raise NodeError(detail)
+    return detail
+
+
+def call_urls(system: System, action: StartInstance, book: AddressBook) -> dict[str, str]:
+    """`CATALOG_URL` and the like: where this instance finds the services that it calls."""
+    urls = {}
+    for call in system.services[action.service].calls:
+        called = system.services[call.service]
+        zone = action.zone if called.balance.prefer == Prefer.ZONE else None
+        address = book.internal(action.region, called.name, zone, called.workload.port)
+        scheme = "http" if called.workload.protocol == "http" else "tcp"
+        name = called.name.upper().replace("-", "_")
+        urls[f"{name}_URL"] = f"{scheme}://{address.host}:{address.port}"
+    return urls
+
+
+def _order(sample: Sample[InstanceState]) -> tuple[str, int]:
+    assert sample.value is not None
+    return sample.value.service, ordinal_of(sample.value.id)
+
+
+def _facts(report: NodeReport) -> list[tuple[object, ...]]:
+    """What of a report is news: not the figures that move all the time."""
+    return [
+        (
+            state.id, state.phase, state.pid, state.restarts, state.draining_since,
+            [(probe.kind, probe.ok, probe.passed, min(probe.count, 30)) for probe in state.probes]
+            if any(not probe.ok or not probe.passed for probe in state.probes)
+            else len(state.probes),
+        )
+        for state in report.instances
+    ]  # fmt: skip

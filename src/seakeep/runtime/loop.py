@@ -1,0 +1,141 @@
+"""The control loop: observe, decide, write it down, act, wait.
+
+The only place where time, the journal and the pure core meet. One step is a pure function
+(`runtime.step`); this file feeds it and carries its answer to the engine. The journal has the
+decision before the engine has the actions.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from seakeep.model.decision import Decision, Reason
+from seakeep.model.engine import Engine
+from seakeep.model.observation import Observation, Outcome
+from seakeep.model.system import System
+from seakeep.model.time import MILLISECOND, SECOND, Instant
+from seakeep.model.view import View
+from seakeep.runtime.journal import Journal
+from seakeep.runtime.step import Pipeline, StepState
+
+STEP_EVERY_MAX = SECOND
+"""A step at least this often, so that silence (a stale reading) is noticed."""
+STEP_EVERY_MIN = 20 * MILLISECOND
+"""At most 50 steps a second, whatever the engine reports."""
+EVENTS_KEPT = 2_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A reason or an outcome, as it happened."""
+
+    number: int
+    at: Instant
+    reason: Reason | None = None
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latest:
+    """What the last step saw and decided."""
+
+    system: System
+    observation: Observation
+    view: View
+    decision: Decision[object]
+
+
+class Loop:
+    """Runs one engine by one controller. `run` blocks; everything else may be called from any
+    thread."""
+
+    def __init__(
+        self, engine: Engine, pipeline: Pipeline[Any], journal: Journal, wake: Callable[[], None]
+    ) -> None:
+        self._engine = engine
+        self._pipeline = pipeline
+        self._journal = journal
+        self._wake = wake
+        self._next_system: System | None = None
+        self._stopping = False
+        self._events: deque[Event] = deque(maxlen=EVENTS_KEPT)
+        self._told: Mapping[tuple[str, str], tuple[object, ...]] = {}
+        self._number = 0
+        self.news = threading.Condition()
+        self.latest: Latest | None = None
+
+    def run(self, system: System) -> None:
+        """Keep the system until `stop`."""
+        state = self._pipeline.initial()
+        self._journal.system(system, self._engine.clock.now())
+        while not self._stopping:
+            if self._next_system is not None:
+                system, self._next_system = self._next_system, None
+                self._engine.configure(system)
+                self._journal.system(system, self._engine.clock.now())
+            started = self._engine.clock.now()
+            state, decision = self._step(system, state)
+            until = started + STEP_EVERY_MAX
+            if decision.wake_at is not None:
+                until = min(until, decision.wake_at)
+            self._engine.wait(started + STEP_EVERY_MIN)
+            self._pause(started + STEP_EVERY_MIN)
+            self._engine.wait(until)
+
+    def _pause(self, until: Instant) -> None:
+        """Sleep out the minimum between two steps, whatever happens meanwhile."""
+        remaining = (until - self._engine.clock.now()) / SECOND
+        if remaining > 0 and not self._stopping:
+            threading.Event().wait(remaining)
+
+    def _step(
+        self, system: System, state: StepState[Any]
+    ) -> tuple[StepState[Any], Decision[object]]:
+        observation = self._engine.observe()
+        result = self._pipeline.step(system, observation, state)
+        decision = result.decision
+        self._journal.step(
+            observation, decision, before=partial(self._pipeline.encode_state, state)
+        )
+        self._engine.submit(decision.actions)
+        self._tell(observation, decision)
+        self.latest = Latest(
+            system=system, observation=observation, view=result.view, decision=decision
+        )
+        with self.news:
+            self.news.notify_all()
+        return result.state, decision
+
+    def _tell(self, observation: Observation, decision: Decision[object]) -> None:
+        """Keep what is new for `events`: a reason that stands step after step is told once."""
+        told: dict[tuple[str, str], tuple[object, ...]] = {}
+        for outcome in observation.outcomes:
+            self._add(Event(number=0, at=observation.at, outcome=outcome))
+        for reason in decision.reasons:
+            key = (reason.code, reason.subject)
+            told[key] = (reason.action,)
+            if self._told.get(key) != told[key] or reason.action is not None:
+                self._add(Event(number=0, at=observation.at, reason=reason))
+        self._told = told
+
+    def _add(self, event: Event) -> None:
+        self._number += 1
+        self._events.append(
+            Event(number=self._number, at=event.at, reason=event.reason, outcome=event.outcome)
+        )
+
+    def events(self, after: int = 0) -> list[Event]:
+        """Events with numbers above `after`, oldest first; at most the last 2,000."""
+        return [event for event in list(self._events) if event.number > after]
+
+    def reload(self, system: System) -> None:
+        """Go on with another spec from the next step on."""
+        self._next_system = system
+        self._wake()
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._wake()

@@ -1,0 +1,155 @@
+"""The state of a running system as one document: what `seakeep status --json` prints.
+
+{"format": 1, "system", "revision", "epoch", "at_ns",
+ "regions":  [{"name", "edge": {...part, "address"}, "link": {...part} | null,
+               "zones": [{"name", "nodes": [{...part, "instances": [...]}]}]}],
+ "services": [{"name", "wanted", "ready", "total", "regions": {region: ready},
+               "requests_per_s", "failures_per_s"}],
+ "pending":  [action ids]}
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from seakeep.model.observation import Address, PartState, TrafficReading
+from seakeep.model.system import System
+from seakeep.model.time import SECOND, Instant, in_seconds
+from seakeep.model.view import Health, InstanceView, View
+
+FORMAT = 1
+RATE_WINDOW_S = 1.0
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Requests and failures per second of one service in one region."""
+
+    requests_per_s: float
+    failures_per_s: float
+
+
+class Rates:
+    """Rates from counters: the difference over the last second or more. A counter that went
+    back (its Envoy was restarted) starts afresh."""
+
+    def __init__(self) -> None:
+        self._before: dict[tuple[str, str], tuple[Instant, TrafficReading]] = {}
+        self.now: dict[tuple[str, str], Rate] = {}
+
+    def take(self, at: Instant, readings: tuple[TrafficReading, ...]) -> None:
+        present = set()
+        for reading in readings:
+            key = (reading.region, reading.service)
+            present.add(key)
+            since, before = self._before.get(key, (at, reading))
+            elapsed_s = in_seconds(at - since)
+            if reading.requests < before.requests:
+                self._before[key] = (at, reading)
+            elif elapsed_s >= RATE_WINDOW_S:
+                self.now[key] = Rate(
+                    (reading.requests - before.requests) / elapsed_s,
+                    (reading.failures - before.failures) / elapsed_s,
+                )
+                self._before[key] = (at, reading)
+            else:
+                self._before.setdefault(key, (at, reading))
+        for key in [key for key in self._before if key not in present]:
+            del self._before[key]
+            self.now.pop(key, None)
+
+
+def status_document(
+    system: System, view: View, epoch: int, edges: Mapping[str, Address], rates: Rates
+) -> Document:
+    """The document; shapes as at the head of this file."""
+    names = list(system.regions)
+    names += sorted({part.region for part in view.parts.values()} - set(names))
+    return {
+        "format": FORMAT,
+        "system": system.name,
+        "revision": system.revision,
+        "epoch": epoch,
+        "at_ns": view.at,
+        "regions": [_region(name, system, view, edges) for name in names],
+        "services": [_service(name, system, view, rates) for name in system.services],
+        "pending": sorted(view.pending),
+    }
+
+
+def _region(name: str, system: System, view: View, edges: Mapping[str, Address]) -> Document:
+    zones: dict[str, list[PartState]] = {}
+    for part in view.parts.values():
+        if part.region == name and part.zone is not None:
+            zones.setdefault(part.zone, []).append(part)
+    edge = edges.get(name)
+    return {
+        "name": name,
+        "in_spec": name in system.regions,
+        "edge": {
+            **_part(view.parts.get(f"edge:{name}"), view),
+            "address": f"{edge.host}:{edge.port}" if edge else None,
+        },
+        "link": _part(view.parts.get(f"link:{name}"), view),
+        "zones": [
+            {"name": zone, "nodes": [_node(part, view) for part in parts]}
+            for zone, parts in sorted(zones.items())
+        ],
+    }
+
+
+def _part(part: PartState | None, view: View) -> Document:
+    if part is None:
+        return {"running": False, "detail": "not there"}
+    return {
+        "id": part.id,
+        "running": part.running,
+        "detail": part.detail,
+        "restarts": part.restarts,
+        "since_s": round(in_seconds(view.at - part.changed_at), 1),
+    }
+
+
+def _node(part: PartState, view: View) -> Document:
+    node = part.id.partition(":")[2]
+    here = [item for item in view.instances.values() if item.state.node == node]
+    return {**_part(part, view), "instances": [_instance(item, view) for item in here]}
+
+
+def _instance(item: InstanceView, view: View) -> Document:
+    state = item.state
+    return {
+        "id": state.id,
+        "service": state.service,
+        "node": state.node,
+        "health": item.health.value,
+        "detail": item.detail,
+        "phase": state.phase.value,
+        "draining": state.draining_since is not None,
+        "address": f"{state.address.host}:{state.address.port}",
+        "pid": state.pid,
+        "restarts": state.restarts,
+        "age_s": round((view.at - state.started_at) / SECOND, 1),
+        "cpu_millicores": round(state.cpu_millicores, 1),
+        "memory_bytes": state.memory_bytes,
+    }
+
+
+def _service(name: str, system: System, view: View, rates: Rates) -> Document:
+    members = view.by_service.get(name, ())
+    ready = [m for m in members if m.health == Health.READY and m.state.draining_since is None]
+    by_region = {region: 0 for region in system.regions}
+    for member in ready:
+        by_region[member.state.region] = by_region.get(member.state.region, 0) + 1
+    mine = [rate for (_, service), rate in rates.now.items() if service == name]
+    return {
+        "name": name,
+        "wanted": system.services[name].replicas.min,
+        "ready": len(ready),
+        "total": len(members),
+        "regions": by_region,
+        "requests_per_s": round(sum(rate.requests_per_s for rate in mine), 1),
+        "failures_per_s": round(sum(rate.failures_per_s for rate in mine), 1),
+    }

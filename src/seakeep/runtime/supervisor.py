@@ -1,0 +1,177 @@
+"""The supervisor daemon: one control loop over the embedded engine, and a socket to talk to it.
+
+`seakeep up` starts it detached. Killing it at any instant harms nothing: Envoys, links, node
+agents and instances go on, and the next supervisor adopts them.
+"""
+
+import argparse
+import fcntl
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from seakeep.act.admit import admit
+from seakeep.decide.arbitrate import ControlPlane
+from seakeep.decide.reasons import REASONS
+from seakeep.engines.local import processes
+from seakeep.engines.local.engine import LocalEngine
+from seakeep.engines.local.layout import layout_for
+from seakeep.engines.local.state import load_state
+from seakeep.explain import sentence
+from seakeep.model import codec
+from seakeep.model.system import System
+from seakeep.runtime import control
+from seakeep.runtime.atomic import write_atomic
+from seakeep.runtime.journal import Journal
+from seakeep.runtime.loop import Event, Loop
+from seakeep.runtime.status import Rates, status_document
+from seakeep.runtime.step import Pipeline
+from seakeep.runtime.teardown import supervisor_file
+from seakeep.spec import SpecError, load
+
+EXIT_BAD_SPEC = 2
+EXIT_ALREADY_RUNNING = 3
+STREAM_BEAT_S = 5.0
+
+
+class Supervisor:
+    """Ties loop, engine, journal and control socket together for one project."""
+
+    def __init__(self, project: Path, system: System) -> None:
+        self.layout = layout_for(project)
+        self.system = system
+        self.engine = LocalEngine(self.layout, project, admit)
+        self.engine.configure(system)
+        self.journal = Journal.open(
+            self.layout.journal, system.name, epoch=self.engine.epoch, report=_complain
+        )
+        self.loop = Loop(self.engine, Pipeline(self.engine.epoch), self.journal, self.engine.wake)
+        self._rates = Rates()
+        self._started_ns = time.time_ns()
+
+    def run(self) -> None:
+        """Until told to stop; the system keeps running afterwards."""
+        with control.serve(self.layout.supervisor_socket, self._handlers()):
+            self.loop.run(self.system)
+        self.journal.close()
+        self.engine.close()
+
+    def _handlers(self) -> Mapping[str, control.Handler]:
+        return {
+            "status": self.status,
+            "hosts": self.hosts,
+            "events": self.events,
+            "reload": self.reload,
+            "note": self.note,
+            "stop": self.stop,
+        }
+
+    # --- verbs --------------------------------------------------------------
+
+    def status(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        latest = self.loop.latest
+        if latest is None:
+            raise control.ControlError("the first step has not ended yet", "ask again in a moment")
+        self._rates.take(latest.observation.at, latest.observation.traffic)
+        state = load_state(self.layout)
+        edges = state.edges if state else {}
+        document = status_document(
+            latest.system, latest.view, self.engine.epoch, edges, self._rates
+        )
+        return {**document, "pid": os.getpid(), "started_ns": self._started_ns}
+
+    def hosts(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Endpoints of a region as its Envoy sees them."""
+        region = str(request.get("region", ""))
+        return {"hosts": self.engine.ask(self.engine.hosts(region))}
+
+    def events(self, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Reasons and outcomes, from a number on; `follow: false` ends after what there is."""
+        after = int(request.get("after", 0))
+        while True:
+            found = self.loop.events(after)
+            for event in found:
+                after = event.number
+                yield self._event(event)
+            if not request.get("follow", True):
+                return
+            with self.loop.news:
+                self.loop.news.wait(STREAM_BEAT_S)
+
+    def _event(self, event: Event) -> dict[str, Any]:
+        wall_ns = time.time_ns() - (self.engine.clock.now() - event.at)
+        tree: dict[str, Any] = {"number": event.number, "at_ns": event.at, "wall_ns": wall_ns}
+        if event.reason is not None:
+            tree["reason"] = codec.encode(event.reason)
+            tree["text"] = sentence(event.reason, REASONS)
+        if event.outcome is not None:
+            tree["outcome"] = asdict(event.outcome)
+        return tree
+
+    def reload(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        path = Path(str(request.get("spec", "")))
+        try:
+            loaded = load(path)
+        except SpecError as error:
+            raise control.ControlError(
+                f"{path.name} has {len(error.problems)} errors; the old spec stays in force",
+                "run `seakeep check`",
+            ) from error
+        changed = loaded.system.revision != self.system.revision
+        if changed:
+            self.system = loaded.system
+            self.loop.reload(loaded.system)
+        return {"changed": changed, "revision": loaded.system.revision}
+
+    def note(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Write an operator's act (an injected fault) into the journal."""
+        text = str(request.get("text", ""))[:1000]
+        self.journal.note(text, self.engine.clock.now())
+        return {}
+
+    def stop(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        self.loop.stop()
+        return {}
+
+
+def _complain(problem: str) -> None:
+    print(problem, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="seakeep-supervisor")
+    parser.add_argument("--spec", type=Path, required=True)
+    spec = parser.parse_args().spec.resolve()
+    layout = layout_for(spec.parent)
+    layout.create()
+    with (layout.state / "supervisor.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("a supervisor of this system is running already", file=sys.stderr)
+            return EXIT_ALREADY_RUNNING
+        try:
+            system = load(spec).system
+        except SpecError as error:
+            print(error, file=sys.stderr)
+            return EXIT_BAD_SPEC
+        identity = processes.identify(os.getpid(), f"supervisor of {spec}")
+        write_atomic(supervisor_file(layout), orjson.dumps(identity))
+        supervisor = Supervisor(spec.parent, system)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: supervisor.loop.stop())
+        threading.current_thread().name = "control"
+        supervisor.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
