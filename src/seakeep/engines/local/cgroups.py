@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from seakeep.engines.local.layout import Layout, flat
+from seakeep.engines.local.layout import flat
 from seakeep.model.system import Resources
 
 _PERIOD_US = 100_000
@@ -139,17 +139,18 @@ def _may_make_groups(folder: Path) -> bool:
     return True
 
 
-def _prefix(layout: Layout) -> str:
-    return "seakeep-" + hashlib.sha256(os.fsencode(layout.state)).hexdigest()[:12]
+def _prefix(token: str) -> str:
+    return "seakeep-" + hashlib.sha256(token.encode()).hexdigest()[:12]
 
 
 class NodeGroups:
     """The control groups of one node and its instances. Nothing here raises: a limit that
     cannot be set is a limit that is not set."""
 
-    def __init__(self, layout: Layout, node: str, capacity: Resources) -> None:
+    def __init__(self, token: str, node: str, capacity: Resources) -> None:
+        """`token` is the system's."""
         self._found = find_hierarchies()
-        self._name = f"{_prefix(layout)}.{flat(node)}"
+        self._name = f"{_prefix(token)}.{flat(node)}"
         self._capacity = capacity
         self._oom_kills: dict[str, int] = {}
 
@@ -235,13 +236,13 @@ class NodeGroups:
         return 0
 
 
-def remove_groups(layout: Layout) -> list[Path]:
-    """Remove every group of a system (`seakeep down`), once its processes have ended. What
-    could not be removed."""
+def remove_all(token: str) -> list[Path]:
+    """Remove every group of a system (`seakeep down`, with the system's token), once its
+    processes have ended. What could not be removed."""
     found = find_hierarchies()
     left = []
     for folder in found.folders():
-        for group in sorted(folder.glob(f"{_prefix(layout)}.*")):
+        for group in sorted(folder.glob(f"{_prefix(token)}.*")):
             for instance in sorted(path for path in group.iterdir() if path.is_dir()):
                 _remove(instance)
             if not _remove(group):

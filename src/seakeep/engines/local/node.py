@@ -15,7 +15,6 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 from seakeep.engines.local.cgroups import NodeGroups
 from seakeep.engines.local.layout import Layout
@@ -28,6 +27,7 @@ from seakeep.engines.local.node_server import Connection, Server
 from seakeep.engines.local.power import Power
 from seakeep.engines.local.processes import TOKEN_VARIABLE, identify, kill_strays
 from seakeep.model.system import Resources
+from seakeep.model.time import Duration
 
 HEARTBEAT_S = 1.0
 _AGENT_SUFFIX = "/agent"
@@ -39,16 +39,18 @@ class Agent:
     def __init__(self, layout: Layout, place: Place, capacity: Resources) -> None:
         self._layout = layout
         self._place = place
+        system_token = place.token.removesuffix(f"/{place.node}")
         self._instances = Instances(
             place=place,
             layout=layout,
-            groups=NodeGroups(layout, place.node, capacity),
+            groups=NodeGroups(system_token, place.node, capacity),
             changed=lambda name: self._server.touch(name),
             gone=lambda name: self._server.touch(name),
         )
         self._faults = Faults(self._instances)
         self._server = Server(self._instances, self._faults, self._shut_down)
         self._done = asyncio.Event()
+        self._shutting_down: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Serve until told to end."""
@@ -80,12 +82,15 @@ class Agent:
                 with contextlib.suppress(OSError):
                     rotate(log)
 
-    async def _shut_down(self, grace: int | None) -> dict[str, Any]:
-        """Stop every instance, then end. `grace` (ns) instead of each one's own."""
+    def _shut_down(self, grace: Duration | None) -> None:
+        """Stop every instance, each with its own grace unless one is given, then end."""
+        if self._shutting_down is None:
+            self._shutting_down = asyncio.create_task(self._stop_and_end(grace))
+
+    async def _stop_and_end(self, grace: Duration | None) -> None:
         await self._instances.stop_all(grace)
         kill_strays(self._place.token + "/", timeout_s=2.0)
-        asyncio.get_running_loop().call_later(0.01, self._done.set)
-        return {}
+        self._done.set()
 
 
 def _lock(layout: Layout, node: str) -> int | None:

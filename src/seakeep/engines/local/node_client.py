@@ -22,6 +22,7 @@ from seakeep.engines.local.node_codec import (
     decode_identity,
     decode_line,
     encode_line,
+    encode_workload,
     merge_report,
 )
 from seakeep.engines.local.processes import (
@@ -31,15 +32,20 @@ from seakeep.engines.local.processes import (
     kill_strays,
     spawn,
 )
-from seakeep.model.observation import InstanceState
-from seakeep.model.system import Node
+from seakeep.model.ids import InstanceId, RegionName, ServiceName, ZoneName
+from seakeep.model.observation import Address, InstanceState
+from seakeep.model.system import Node, Workload
 
 REPORT_BYTES_MAX = 64 << 20
 _IDENTITY_FILE = "agent.json"
 
 
-class NodeError(Exception):
-    """An agent could not be reached, or answered that it would not or could not."""
+class NodeError(OSError):
+    """An agent could not be reached, or could not do what it was asked."""
+
+
+class NodeRefused(NodeError):
+    """The request does not fit the world as the agent sees it: nothing was done."""
 
 
 # --- agents as processes ----------------------------------------------------
@@ -132,15 +138,44 @@ class NodeClient:
                 raise
 
     async def request(self, verb: str, **fields: Any) -> dict[str, Any]:
-        """The agent's reply: `status` (`done`, `refused`, `failed`), `detail`, and what the
-        verb adds. Raises ConnectionError when the agent is lost first."""
+        """The agent's reply: `status` (`done`), `detail`, and what the verb adds. Raises
+        NodeRefused or NodeError when it says no, ConnectionError when it is lost first."""
         if self._writer is None:
             raise ConnectionError("not connected to the node")
         self._last_id += 1
         reply: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting[self._last_id] = reply
         self._writer.write(encode_line({"id": self._last_id, "verb": verb, **fields}))
-        return await reply
+        return _checked(await reply)
+
+    async def start(
+        self,
+        *,
+        instance: InstanceId,
+        service: ServiceName,
+        region: RegionName,
+        zone: ZoneName,
+        system: str,
+        address: Address,
+        workload: Workload,
+        env: Mapping[str, str],
+        cwd: Path,
+    ) -> dict[str, Any]:
+        """Start an instance. `env` comes on top of the workload's own. As `request`; when the
+        process could not be started (NodeError) the instance is there, exited."""
+        return await self.request(
+            "start",
+            instance=instance,
+            service=service,
+            region=region,
+            zone=zone,
+            system=system,
+            host=address.host,
+            port=address.port,
+            workload=encode_workload(workload),
+            env=list(env.items()),
+            cwd=str(cwd),
+        )
 
     async def close(self) -> None:
         """Let go of the agent, which goes on."""
@@ -235,18 +270,24 @@ def _dial(path: Path) -> socket.socket:
     return connection
 
 
-def _ask(connection: socket.socket, verb: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+def _ask(connection: socket.socket, verb: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     received = b""
     try:
         connection.sendall(encode_line({"id": 1, "verb": verb, **fields}))
         while not received.endswith(b"\n"):
             chunk = connection.recv(1 << 16)
             if not chunk:
-                raise NodeError("the node agent has gone")
+                raise ConnectionError("it has gone")
             received += chunk
         reply = decode_line(received)
     except (OSError, CodecError) as error:
         raise NodeError(f"no answer from the node agent: {error}") from error
-    if reply.get("status") != "done":
-        raise NodeError(str(reply.get("detail", "the node agent said no")))
-    return reply
+    return _checked(reply)
+
+
+def _checked(reply: dict[str, Any]) -> dict[str, Any]:
+    """Raises what a reply other than `done` says."""
+    status, detail = reply.get("status"), str(reply.get("detail"))
+    if status == "done":
+        return reply
+    raise NodeRefused(detail) if status == "refused" else NodeError(detail)

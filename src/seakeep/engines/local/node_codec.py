@@ -16,7 +16,6 @@ from typing import Any, TypeAlias
 import orjson
 
 from seakeep.engines.local.processes import Identity
-from seakeep.model.action import StartInstance
 from seakeep.model.observation import Address, InstanceState, Phase, ProbeReading
 from seakeep.model.system import (
     Check,
@@ -231,22 +230,6 @@ def decode_workload(fields: Fields) -> Workload:
         )
     except ValueError as error:  # an enumeration's unknown value
         raise CodecError(str(error)) from None
-
-
-def start_fields(
-    action: StartInstance, address: Address, env: Mapping[str, str], cwd: str
-) -> dict[str, Any]:
-    """The fields of a `start` request. `env` comes on top of the workload's own."""
-    return {
-        "instance": action.instance,
-        "service": action.service,
-        "node": action.node,
-        "host": address.host,
-        "port": address.port,
-        "workload": encode_workload(action.workload),
-        "env": list(env.items()),
-        "cwd": cwd,
-    }
 
 
 # --- states, readings, identities -------------------------------------------

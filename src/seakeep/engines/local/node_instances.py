@@ -98,6 +98,9 @@ class Instances:
             raise Refused(f"no instance {name} on {self.place.node}")
         return self._all[name]
 
+    def has(self, name: InstanceId) -> bool:
+        return name in self._all
+
     def states(self) -> list[InstanceState]:
         return [self.state(name) for name in sorted(self._all)]
 

@@ -31,6 +31,7 @@ from seakeep.engines.local.node_instances import Failed, Instances, Refused
 from seakeep.model.ids import InstanceId
 from seakeep.model.observation import Address
 from seakeep.model.system import Workload
+from seakeep.model.time import Duration
 
 UNSENT_BYTES_MAX = 16 << 20
 """A watcher that reads nothing is cut off here."""
@@ -43,7 +44,7 @@ class Server:
     """Carries out requests; knows who watches."""
 
     def __init__(
-        self, instances: Instances, faults: Faults, shut_down: Callable[[int | None], Later]
+        self, instances: Instances, faults: Faults, shut_down: Callable[[Duration | None], None]
     ) -> None:
         self.instances = instances
         self._faults = faults
@@ -137,7 +138,7 @@ class Server:
                 self.instances.kill_all()
                 signal.raise_signal(signal.SIGKILL)
             case "shutdown":
-                return self._shut_down(whole_or_none(request, "grace"))
+                self._shut_down(whole_or_none(request, "grace_ns"))
             case _:
                 raise CodecError(f"verb: {verb!r} is unknown")
         return {}
@@ -176,8 +177,11 @@ class Server:
         return {}
 
     def _stop(self, request: Fields) -> dict[str, Any] | Later:
-        name, grace = text(request, "instance"), whole(request, "grace")
+        """Answered at once, or with `wait` when the instance is gone."""
+        name, grace = text(request, "instance"), whole(request, "grace_ns")
         wait = flag(request, "wait", False)
+        if not self.instances.has(name):
+            return {"detail": "is gone already"}
         instance = self.instances.stop(name, max(0, grace))
 
         async def ended() -> dict[str, Any]:
