@@ -45,15 +45,17 @@ LATER_SECTIONS = (
 class NodesPart(Part):
     """The machines of a zone, alike. What is not given is taken from the region."""
 
-    count: int | None = Field(None, ge=1, le=1000, description="How many. Default 1.")
-    cpu: Cpu | None = Field(None, description="Cores that each offers. Default 4.")
-    memory: Memory | None = Field(None, description="Memory that each offers. Default 8GiB.")
+    count: int | None = Field(default=None, ge=1, le=1000, description="How many. Default 1.")
+    cpu: Cpu | None = Field(default=None, description="Cores that each offers. Default 4.")
+    memory: Memory | None = Field(
+        default=None, description="Memory that each offers. Default 8GiB."
+    )
 
 
 class ZonePart(Part):
     """A part of a region that fails on its own."""
 
-    nodes: NodesPart = Field(NodesPart(), description="Its machines, where they differ.")
+    nodes: NodesPart = Field(default=NodesPart(), description="Its machines, where they differ.")
 
     @classmethod
     def expand(cls, value: Any) -> Any:
@@ -121,10 +123,10 @@ class RegionPart(Part):
         BeforeValidator(_zones),
     ] = Field(description="`[a, b, c]`, or `{a: {nodes: {count: 2}}, b: {}}`.")
     nodes: NodesPart = Field(
-        NodesPart(), description="Machines of every zone. Default: one of 4 CPUs and 8GiB."
+        default=NodesPart(), description="Machines of every zone. Default: one of 4 CPUs and 8GiB."
     )
     at: Coordinates | None = Field(
-        None,
+        default=None,
         description="[latitude, longitude] in degrees. Latencies to other regions follow from "
         "it where `network` does not give them; without it they are 10ms.",
     )
@@ -170,7 +172,7 @@ FaultPair: TypeAlias = Annotated[
 class EdgePart(Part):
     """Where clients come in."""
 
-    port: Port = Field(8080, description="The port of every region's edge. Default 8080.")
+    port: Port = Field(default=8080, description="The port of every region's edge. Default 8080.")
 
 
 # --- traffic and objectives -------------------------------------------------
@@ -179,9 +181,9 @@ class EdgePart(Part):
 class DiurnalPart(Part):
     """A wave around the rate."""
 
-    period: PositiveSpan = Field(DAY, description="Of one wave. Default 1d.")
+    period: PositiveSpan = Field(default=DAY, description="Of one wave. Default 1d.")
     amplitude: Fraction = Field(
-        0.5, description="How far the rate swings, of the mean. Default 50%."
+        default=0.5, description="How far the rate swings, of the mean. Default 50%."
     )
 
 
@@ -190,11 +192,15 @@ class ShapePart(Part):
 
     short_schema: ClassVar[dict[str, Any] | None] = {"enum": ["poisson", "constant", "diurnal"]}
 
-    poisson: Literal[True] | None = Field(None, description="Independent arrivals: the default.")
-    constant: Literal[True] | None = Field(None, description="Evenly spaced arrivals.")
-    diurnal: DiurnalPart | None = Field(None, description="Poisson, in a wave like a day's.")
+    poisson: Literal[True] | None = Field(
+        default=None, description="Independent arrivals: the default."
+    )
+    constant: Literal[True] | None = Field(default=None, description="Evenly spaced arrivals.")
+    diurnal: DiurnalPart | None = Field(
+        default=None, description="Poisson, in a wave like a day's."
+    )
     step: dict[Text, Rate] | None = Field(
-        None,
+        default=None,
         description="Poisson, at another rate from each time on: `{30s: 300/s, 60s: 100/s}`. "
         "Until the first the source's rate holds.",
     )
@@ -250,10 +256,10 @@ class TrafficPart(Part):
     to: Name = Field(description="The service.")
     rate: PositiveRate = Field(description="Requests per time: `120/s`, `10/min`.")
     shape: ShapePart = Field(
-        ShapePart(poisson=True),
+        default=ShapePart(poisson=True),
         description="`poisson` (default), `constant`, `diurnal`, `{step: {30s: 300/s}}`.",
     )
-    path: UrlPath = Field("/", description="What they ask for. Default `/`.")
+    path: UrlPath = Field(default="/", description="What they ask for. Default `/`.")
 
 
 _LATENCY = re.compile(r"([^<]*)<([^<=]*)")
@@ -290,7 +296,7 @@ class ObjectivePart(Part):
 
     service: Name = Field(description="The service.")
     availability: Annotated[Fraction, AfterValidator(_target)] | None = Field(
-        None, description="The share of requests that do not fail: `99.9%`."
+        default=None, description="The share of requests that do not fail: `99.9%`."
     )
     latency: (
         Annotated[
@@ -305,9 +311,9 @@ class ObjectivePart(Part):
             ),
         ]
         | None
-    ) = Field(None, description="The share that is faster than a bound: `95% < 300ms`.")
+    ) = Field(default=None, description="The share that is faster than a bound: `95% < 300ms`.")
     window: PositiveSpan = Field(
-        30 * DAY, description="The rolling window that it counts over. Default 30d."
+        default=30 * DAY, description="The rolling window that it counts over. Default 30d."
     )
 
     @model_validator(mode="after")
@@ -326,9 +332,9 @@ class ObjectivePart(Part):
 class LosePart(Part):
     """The place that goes dark: one of region, zone and node."""
 
-    region: Text | None = Field(None, description="`us-east`.")
-    zone: Text | None = Field(None, description="`us-east/a`.")
-    node: Text | None = Field(None, description="`us-east/a/0`: the first node of zone a.")
+    region: Text | None = Field(default=None, description="`us-east`.")
+    zone: Text | None = Field(default=None, description="`us-east/a`.")
+    node: Text | None = Field(default=None, description="`us-east/a/0`: the first node of zone a.")
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -366,19 +372,21 @@ class StepPart(Part):
 
     at: Span = Field(description="Since the start of the scenario.")
     lasts: PositiveSpan | None = Field(
-        None, alias="for", description="How long. Default: to the end of the scenario."
+        default=None, alias="for", description="How long. Default: to the end of the scenario."
     )
-    lose: LosePart | None = Field(None, description="A region, zone or node goes dark.")
+    lose: LosePart | None = Field(default=None, description="A region, zone or node goes dark.")
     kill: Text | None = Field(
-        None, description="SIGKILL to an instance (`web-3`), or to one of a service (`web`)."
+        default=None,
+        description="SIGKILL to an instance (`web-3`), or to one of a service (`web`).",
     )
-    freeze: Text | None = Field(None, description="SIGSTOP, in the same way.")
-    slow: SlowPart | None = Field(None, description="Less CPU.")
+    freeze: Text | None = Field(default=None, description="SIGSTOP, in the same way.")
+    slow: SlowPart | None = Field(default=None, description="Less CPU.")
     partition: FaultPair | None = Field(
-        None, description="No messages: `us-east~eu-west`, or `us-east>eu-west` for one way."
+        default=None,
+        description="No messages: `us-east~eu-west`, or `us-east>eu-west` for one way.",
     )
-    delay: DelayPart | None = Field(None, description="A link takes longer.")
-    surge: SurgePart | None = Field(None, description="More traffic.")
+    delay: DelayPart | None = Field(default=None, description="A link takes longer.")
+    surge: SurgePart | None = Field(default=None, description="More traffic.")
 
     @property
     def given(self) -> list[str]:
@@ -404,7 +412,8 @@ class ExpectPart(Part):
     """What must hold."""
 
     recovery: PositiveSpan | None = Field(
-        None, description="Objectives are met again within this time of the last fault's end."
+        default=None,
+        description="Objectives are met again within this time of the last fault's end.",
     )
 
 
@@ -412,8 +421,10 @@ class ScenarioPart(Part):
     """Faults, one after the other, and what the system must do."""
 
     duration: PositiveSpan = Field(description="How long it runs.")
-    steps: list[StepPart] = Field([], description="The faults.")
-    expect: ExpectPart = Field(ExpectPart(), description="What must hold, beside the objectives.")
+    steps: list[StepPart] = Field(default=[], description="The faults.")
+    expect: ExpectPart = Field(
+        default=ExpectPart(), description="What must hold, beside the objectives."
+    )
 
 
 # --- the whole --------------------------------------------------------------
@@ -435,7 +446,7 @@ class Document(Part):
             }
         ),
     ] = Field(
-        [],
+        default=[],
         description="Further files, relative to this one: `[services/*.yaml]`. Sections are "
         "joined; a name may be defined once.",
     )
@@ -443,14 +454,16 @@ class Document(Part):
         description="Regions and their zones."
     )
     network: dict[LinkPair, Span] = Field(
-        {},
+        default={},
         description="One-way latency between regions: `us-east~eu-west: 38ms`. Pairs that are "
         "not named follow the distance between the regions' coordinates.",
     )
-    edge: EdgePart = Field(EdgePart(), description="Where clients come in.")
+    edge: EdgePart = Field(default=EdgePart(), description="Where clients come in.")
     services: Annotated[dict[Name, ServicePart], AfterValidator(_some)] = Field(
         description="The programs that make up the system."
     )
-    traffic: dict[Name, TrafficPart] = Field({}, description="Who sends requests.")
-    objectives: list[ObjectivePart] = Field([], description="What the system must keep (SLOs).")
-    scenarios: dict[Name, ScenarioPart] = Field({}, description="Faults to try it with.")
+    traffic: dict[Name, TrafficPart] = Field(default={}, description="Who sends requests.")
+    objectives: list[ObjectivePart] = Field(
+        default=[], description="What the system must keep (SLOs)."
+    )
+    scenarios: dict[Name, ScenarioPart] = Field(default={}, description="Faults to try it with.")

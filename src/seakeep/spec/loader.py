@@ -13,6 +13,8 @@ from seakeep.spec.files import gather
 from seakeep.spec.messages import problems_of
 from seakeep.spec.nodes import Mapping, Node, Scalar, Sequence, resolve
 from seakeep.spec.problem import Problem, Severity, SpecError, in_order
+from seakeep.spec.references import check_references
+from seakeep.spec.salvage import salvage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +44,26 @@ def load(path: Path) -> Loaded:
     return Loaded(system=build(document), warnings=in_order(problems), files=tuple(gathered.files))
 
 
+_NAMED = ("regions", "services", "traffic", "network")
+
+
 def check(root: Mapping) -> tuple[Document | None, list[Problem]]:
+    """The document, when its values are sound, and everything that is wrong with it."""
     plain = plain_of(root)
+    names = {name: _keys(plain.get(name)) for name in _NAMED}
     try:
-        return Document.model_validate(plain), []
+        document = Document.model_validate(plain)
     except ValidationError as error:
-        return None, problems_of(error, root)
+        problems = problems_of(error, root)
+        rest, aside = salvage(plain, error)
+        if rest is not None:
+            problems += check_references(rest, root, names, aside)
+        return None, problems
+    return document, check_references(document, root, names, set())
+
+
+def _keys(section: Any) -> tuple[str, ...]:
+    return tuple(section) if isinstance(section, dict) else ()
 
 
 def plain_of(node: Node, path: tuple[str, ...] = ()) -> Any:

@@ -136,9 +136,10 @@ def _unknown(location: Location, root: Mapping) -> Problem:
             f"remove it; this release reads {', '.join(sections)}",
         )
     known = known_keys(location[:-1])
-    close = difflib.get_close_matches(name, known, n=1)
-    better = close[0] if close else SYNONYMS.get(name.lower())
-    if better in known:
+    words = {**{k: v for k, v in SYNONYMS.items() if v in known}, **{k: k for k in known}}
+    close = difflib.get_close_matches(name.lower(), words, n=1, cutoff=0.7)
+    if close:
+        better = words[close[0]]
         hint = f"did you mean {better}?"
     else:
         hint = f"known here: {', '.join(known)}" if known else ""
@@ -175,6 +176,17 @@ def _inside(kind: Any, part: str | int) -> Any:
         getattr(k, "__origin__", None) in (dict, list) for k in (kind, *get_args(kind))
     )
     return model if is_container or model is None else _inside(model, part)
+
+
+def nearest(name: str, names: tuple[str, ...]) -> str:
+    """A hint that names the nearest of some names, or all of them when they are few."""
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f"did you mean {close[0]}?"
+    if not names:
+        return "there are none"
+    shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+    return f"there is {shown}" if len(names) == 1 else f"there are {shown}"
 
 
 # --- places -----------------------------------------------------------------

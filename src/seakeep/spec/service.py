@@ -33,7 +33,6 @@ from seakeep.spec.fields import (
     Text,
     TimeDistribution,
     UrlPath,
-    described,
     fault,
 )
 
@@ -43,8 +42,10 @@ Port: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
 class ResourcesPart(Part):
     """What one instance asks of its node."""
 
-    cpu: Cpu = Field(100, description="Cores (`0.5`) or thousandths (`250m`). Default 100m.")
-    memory: Memory = Field(128 * 2**20, description="`128MiB`, `1GB`. Default 128MiB.")
+    cpu: Cpu = Field(
+        default=100, description="Cores (`0.5`) or thousandths (`250m`). Default 100m."
+    )
+    memory: Memory = Field(default=128 * 2**20, description="`128MiB`, `1GB`. Default 128MiB.")
 
 
 class ReplicasPart(Part):
@@ -103,19 +104,19 @@ class SpreadPart(Part):
             }
         ),
     ] = Field(
-        {},
+        default={},
         description="Share by region: `{us-east: 60%, eu-west: 40%}`, adding up to 100%. "
         "`even` as a share is an equal part of what the others leave; 0% takes overflow only; "
         "a region that is not named gets nothing. A list spreads evenly over its regions. "
         "Default `even`: all regions alike.",
     )
     zones: Literal["even", "any"] = Field(
-        "even",
+        default="even",
         description="`even`: zones of a region differ by one replica at most. `any`: wherever "
         "there is room. Default even.",
     )
     node_anti_affinity: int = Field(
-        100,
+        default=100,
         ge=0,
         le=100,
         description="Weight of keeping replicas on different nodes: 0 packs, 100 spreads "
@@ -182,30 +183,37 @@ def _one_or_more(value: Any) -> Any:
 class ProbePart(Part):
     """One question about an instance's health: exactly one of http, tcp, exec and grpc."""
 
-    http: UrlPath | None = Field(None, description="Healthy when GET of this path answers 200-399.")
+    http: UrlPath | None = Field(
+        default=None, description="Healthy when GET of this path answers 200-399."
+    )
     tcp: Literal[True] | None = Field(
-        None, description="Healthy when the port accepts a connection."
+        default=None, description="Healthy when the port accepts a connection."
     )
     exec: Command | None = Field(
-        None, description="Healthy when the command, run beside the instance, exits 0."
+        default=None, description="Healthy when the command, run beside the instance, exits 0."
     )
     grpc: Text | None = Field(
-        None, description="Healthy when grpc.health.v1 answers SERVING for this service."
+        default=None, description="Healthy when grpc.health.v1 answers SERVING for this service."
     )
-    every: PositiveSpan = Field(SECOND, description="Time between checks. Default 1s.")
+    every: PositiveSpan = Field(default=SECOND, description="Time between checks. Default 1s.")
     timeout: PositiveSpan | None = Field(
-        None, description="A check that takes longer fails. Default: `every`, 1s at most."
+        default=None, description="A check that takes longer fails. Default: `every`, 1s at most."
     )
     failures: int | None = Field(
-        None,
+        default=None,
         ge=1,
         le=1_000_000,
         description="Failures in a row that count as failed. Default 3; 30 for startup.",
     )
     successes: int = Field(
-        1, ge=1, le=1_000_000, description="Successes in a row that count as passed. Default 1."
+        default=1,
+        ge=1,
+        le=1_000_000,
+        description="Successes in a row that count as passed. Default 1.",
     )
-    delay: Span = Field(0, description="Wait after the start before the first check. Default 0.")
+    delay: Span = Field(
+        default=0, description="Wait after the start before the first check. Default 0."
+    )
 
     @model_validator(mode="after")
     def _one_check(self) -> Self:
@@ -226,12 +234,12 @@ class ProbesPart(Part):
     readiness probe."""
 
     startup: ProbePart | None = Field(
-        None, description="Until it passes the others wait; when it fails: restart."
+        default=None, description="Until it passes the others wait; when it fails: restart."
     )
     readiness: ProbePart | None = Field(
-        None, description="While it fails the instance gets no traffic."
+        default=None, description="While it fails the instance gets no traffic."
     )
-    liveness: ProbePart | None = Field(None, description="When it fails: restart.")
+    liveness: ProbePart | None = Field(default=None, description="When it fails: restart.")
 
 
 _HOST = re.compile(
@@ -269,16 +277,16 @@ class RoutePart(Part):
     """What the edge sends to the service. The longest path wins, then the most headers."""
 
     host: Annotated[str, AfterValidator(_host)] = Field(
-        "*", description="`shop.example`, `*.shop.example`. Default `*`: any."
+        default="*", description="`shop.example`, `*.shop.example`. Default `*`: any."
     )
     path: UrlPath = Field(
-        "/", description="Prefix, matched on whole path segments. Default `/`: all."
+        default="/", description="Prefix, matched on whole path segments. Default `/`: all."
     )
     headers: dict[Header, Annotated[str, AfterValidator(_header_value), _header_schema]] = Field(
-        {}, description="Headers whose values must match exactly: `{x-canary: 1}`."
+        default={}, description="Headers whose values must match exactly: `{x-canary: 1}`."
     )
     port: Port | None = Field(
-        None, description="The edge's port for a tcp service; tcp routes have nothing else."
+        default=None, description="The edge's port for a tcp service; tcp routes have nothing else."
     )
 
 
@@ -295,19 +303,19 @@ class BalancePart(Part):
     }
 
     policy: BalanceName = Field(
-        "least_request",
+        default="least_request",
         description="`ring_hash` and `maglev` keep a client at one instance, by `header` or by "
         "its address; `load_aware` weighs by the CPU left. Default least_request.",
     )
-    header: Header | None = Field(None, description="Key of ring_hash and maglev.")
+    header: Header | None = Field(default=None, description="Key of ring_hash and maglev.")
     prefer: Literal["zone", "region"] = Field(
-        "region", description="Where calls stay while they can. Default region."
+        default="region", description="Where calls stay while they can. Default region."
     )
     slow_start: Span = Field(
-        0, description="A new instance's share grows over this time. Default 0: at once."
+        default=0, description="A new instance's share grows over this time. Default 0: at once."
     )
     panic: Fraction = Field(
-        0.5,
+        default=0.5,
         description="Below this healthy share health is ignored and all instances serve, as "
         "in Envoy. Default 50%; 0% never.",
     )
@@ -337,16 +345,16 @@ class RetriesPart(Part):
     """Retries of calls that failed before an answer began."""
 
     attempts: int = Field(
-        2, ge=0, le=10, description="Retries after the first try. Default 2; 0 for none."
+        default=2, ge=0, le=10, description="Retries after the first try. Default 2; 0 for none."
     )
     budget: Fraction = Field(
-        0.2, description="Retries in flight at most, of requests in flight. Default 20%."
+        default=0.2, description="Retries in flight at most, of requests in flight. Default 20%."
     )
     per_try: PositiveSpan | None = Field(
-        None, description="Time for one try. Default: only the whole timeout counts."
+        default=None, description="Time for one try. Default: only the whole timeout counts."
     )
     methods: list[Annotated[str, AfterValidator(_method)]] = Field(
-        ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"],
+        default=["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"],
         description="Methods that may be sent twice. Default: the idempotent ones of RFC 9110.",
     )
 
@@ -356,7 +364,10 @@ class LimitPart(Part):
 
     rate: PositiveRate = Field(description="Requests let through: `500/s`.")
     burst: int | None = Field(
-        None, ge=1, le=10**9, description="Let through at once. Default: one second's worth."
+        default=None,
+        ge=1,
+        le=10**9,
+        description="Let through at once. Default: one second's worth.",
     )
 
     def limit(self) -> RateLimit:
@@ -389,18 +400,20 @@ class WorkPart(Part):
         "constant, exponential, erlang, gamma, pareto; a bare duration is constant."
     )
     concurrency: int = Field(
-        1, ge=1, le=1_000_000, description="Requests worked on at once. Default 1."
+        default=1, ge=1, le=1_000_000, description="Requests worked on at once. Default 1."
     )
     queue: int | None = Field(
-        None, ge=0, le=10**9, description="Requests that may wait. Default: no bound."
+        default=None, ge=0, le=10**9, description="Requests that may wait. Default: no bound."
     )
 
 
 class RolloutPart(Part):
     """Bounds on a change. Not both may be zero."""
 
-    surge: int = Field(1, ge=0, le=1000, description="Replicas above the wanted. Default 1.")
-    unavailable: int = Field(0, ge=0, le=1000, description="Replicas below it. Default 0.")
+    surge: int = Field(
+        default=1, ge=0, le=1000, description="Replicas above the wanted. Default 1."
+    )
+    unavailable: int = Field(default=0, ge=0, le=1000, description="Replicas below it. Default 0.")
 
     @model_validator(mode="after")
     def _movable(self) -> Self:
@@ -428,65 +441,73 @@ class ServicePart(Part):
         "`${PORT}` and `${HOST}`, or any variable of the instance, may stand in it; the "
         "instance must listen at HOST:PORT."
     )
-    image: Text | None = Field(None, description="Container image, for Kubernetes.")
-    port: Port = Field(8080, description="The port that an instance listens at. Default 8080.")
+    image: Text | None = Field(default=None, description="Container image, for Kubernetes.")
+    port: Port = Field(
+        default=8080, description="The port that an instance listens at. Default 8080."
+    )
     protocol: Literal["http", "tcp"] = Field(
-        "http", description="`tcp`: the edge passes connections on as they are. Default http."
+        default="http",
+        description="`tcp`: the edge passes connections on as they are. Default http.",
     )
     env: dict[
         Variable, Annotated[Text, WithJsonSchema({"type": ["string", "number", "boolean"]})]
     ] = Field(
-        {},
+        default={},
         description="Variables of the instance, beside HOST, PORT, SEAKEEP_SYSTEM, "
         "SEAKEEP_SERVICE, SEAKEEP_REGION, SEAKEEP_ZONE, SEAKEEP_INSTANCE and a <NAME>_URL for "
         "each service that it calls. Values are taken as they are written.",
     )
     resources: ResourcesPart = Field(
-        ResourcesPart(),
+        default=ResourcesPart(),
         description="What one instance asks of its node. Default 100m CPU, 128MiB.",
     )
     replicas: ReplicasPart = Field(
-        ReplicasPart(min=1, max=1),
+        default=ReplicasPart(min=1, max=1),
         description="How many instances: `3` or `{min: 2, max: 10}`. Default 1.",
     )
     spread: SpreadPart = Field(
-        SpreadPart(), description="Where replicas go. Default: evenly over regions and zones."
+        default=SpreadPart(),
+        description="Where replicas go. Default: evenly over regions and zones.",
     )
     scale: Annotated[list[ScalePart], BeforeValidator(_one_or_more)] = Field(
-        [],
+        default=[],
         description="What to scale on: `{on: concurrency, target: 8}`, or a list of them.",
         json_schema_extra={},
     )
     probes: ProbesPart = Field(
-        ProbesPart(), description="Health checks. Default: a TCP readiness probe."
+        default=ProbesPart(), description="Health checks. Default: a TCP readiness probe."
     )
     routes: list[RoutePart] = Field(
-        [], description="What the edge sends here. Default: nothing; only services call it."
+        default=[], description="What the edge sends here. Default: nothing; only services call it."
     )
     balance: BalancePart = Field(
-        BalancePart(), description="How balancers pick an instance. Default least_request."
+        default=BalancePart(), description="How balancers pick an instance. Default least_request."
     )
     timeout: PositiveSpan = Field(
-        15 * SECOND, description="Of a whole request, retries included. Default 15s."
+        default=15 * SECOND, description="Of a whole request, retries included. Default 15s."
     )
-    retries: RetriesPart = Field(RetriesPart(), description="Default: 2, within a 20% budget.")
-    limit: LimitPart | None = Field(None, description="A bound on requests. Default: none.")
+    retries: RetriesPart = Field(
+        default=RetriesPart(), description="Default: 2, within a 20% budget."
+    )
+    limit: LimitPart | None = Field(default=None, description="A bound on requests. Default: none.")
     calls: dict[Name, Annotated[float, Field(ge=0, le=1_000_000)]] = Field(
-        {},
+        default={},
         description="Services that it calls, and how often per request: `{catalog: 1}`. Each "
         "gives the instance a variable: CATALOG_URL.",
     )
-    work: WorkPart | None = Field(None, description="How the twin models an instance.")
+    work: WorkPart | None = Field(default=None, description="How the twin models an instance.")
     rollout: RolloutPart = Field(
-        RolloutPart(), description="Bounds on a change. Default: one above, none below."
+        default=RolloutPart(), description="Bounds on a change. Default: one above, none below."
     )
     drain: Span = Field(
-        2 * SECOND,
+        default=2 * SECOND,
         description="Between leaving rotation and SIGTERM, for requests to finish. Default 2s.",
     )
-    stop_grace: Span = Field(10 * SECOND, description="From SIGTERM to SIGKILL. Default 10s.")
+    stop_grace: Span = Field(
+        default=10 * SECOND, description="From SIGTERM to SIGKILL. Default 10s."
+    )
     proxy_protocol: bool = Field(
-        False,
+        default=False,
         description="tcp only: hand over the client's address by PROXY protocol v2. Default false.",
     )
 

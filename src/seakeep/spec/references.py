@@ -1,0 +1,392 @@
+"""What ties the sections of a spec together: names that must exist, routes that must not
+collide, capacity that must suffice. Runs on what of the document is sound, so that one pass
+finds everything.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from seakeep.spec.build import fault_of, node_capacity
+from seakeep.spec.document import PAIR, Document, StepPart
+from seakeep.spec.messages import (
+    Location,
+    dotted,
+    key_mark,
+    nearest,
+    value_mark,
+    walk,
+)
+from seakeep.spec.nodes import Mapping as Tree
+from seakeep.spec.nodes import Scalar, Sequence, place
+from seakeep.spec.problem import Problem, Severity
+from seakeep.spec.service import RoutePart, ServicePart
+
+
+def check_references(
+    document: Document,
+    root: Tree,
+    names: Mapping[str, tuple[str, ...]],
+    aside: set[Location],
+) -> list[Problem]:
+    """Problems between sections. `names` are the names that the file defines, by section, the
+    faulty entries that `document` lacks included. Nothing is said about the locations in
+    `aside`, whose values only stand in, nor about what follows from them."""
+    checker = _Checker(document, root, names, aside)
+    checker.network()
+    checker.services()
+    checker.route_collisions()
+    checker.call_cycles()
+    checker.traffic()
+    checker.objectives()
+    checker.scenarios()
+    return checker.problems
+
+
+@dataclass(slots=True)
+class _Checker:
+    document: Document
+    root: Tree
+    names: Mapping[str, tuple[str, ...]]
+    aside: set[Location]
+    problems: list[Problem] = field(default_factory=list)
+
+    # --- telling ---
+
+    def tell(
+        self,
+        location: Location,
+        message: str,
+        hint: str = "",
+        *,
+        key: bool = False,
+        severity: Severity = Severity.ERROR,
+    ) -> None:
+        if self.is_aside(location):
+            return
+        mark = (key_mark if key else value_mark)(self.root, location)
+        self.problems.append(
+            Problem(
+                file=mark.file,
+                line=mark.line,
+                column=mark.column,
+                message=f"{dotted(location)}: {message}",
+                hint=hint,
+                severity=severity,
+            )
+        )
+
+    def is_aside(self, location: Location) -> bool:
+        """Whether the location, or what holds it, was set aside."""
+        return bool(self.aside) and any(
+            location[:depth] in self.aside for depth in range(1, len(location) + 1)
+        )
+
+    def has_aside(self, location: Location) -> bool:
+        """Whether anything at or below the location was set aside."""
+        return any(other[: len(location)] == location for other in self.aside)
+
+    def warn(self, location: Location, message: str, hint: str = "", *, key: bool = False) -> None:
+        self.tell(location, message, hint, key=key, severity=Severity.WARNING)
+
+    def known(self, section: str, name: str, location: Location, *, key: bool = False) -> bool:
+        """Whether the section has the name; tells when it does not."""
+        names = self.names[section]
+        if name in names:
+            return True
+        word = {"services": "service", "regions": "region", "traffic": "traffic source"}[section]
+        self.tell(location, f"there is no {word} '{name[:63]}'", nearest(name, names), key=key)
+        return False
+
+    # --- sections ---
+
+    def network(self) -> None:
+        seen: dict[tuple[str, str], str] = {}
+        for pair in self.names["network"]:
+            match = PAIR.fullmatch(pair)
+            if match is None:
+                continue
+            a, b = match[1], match[3]
+            for name in (a, b):
+                self.known("regions", name, ("network", pair), key=True)
+            first = seen.setdefault((min(a, b), max(a, b)), pair)
+            if first != pair:
+                self.tell(
+                    ("network", pair),
+                    f"is the same pair as {first}",
+                    "latency is the same both ways; remove one",
+                    key=True,
+                )
+
+    def services(self) -> None:
+        for name, service in self.document.services.items():
+            at: Location = ("services", name)
+            for region in service.spread.regions:
+                self.known("regions", region, self._spread_place(at, region), key=True)
+            for called in service.calls:
+                self.known("services", called, (*at, "calls", called), key=True)
+            if not self.is_aside((*at, "protocol")):
+                self._protocol(at, service)
+            self._timing(at, service)
+            self._capacity(at, service)
+
+    def _spread_place(self, at: Location, region: str) -> Location:
+        """The region in `spread.regions`, whether that is a mapping or a list."""
+        whole = (*at, "spread", "regions")
+        items = index_of(self.root, whole, region)
+        return (*whole, region if items is None else items)
+
+    def _protocol(self, at: Location, service: ServicePart) -> None:
+        tcp = service.protocol == "tcp"
+        for index, route in enumerate(service.routes):
+            where = (*at, "routes", index)
+            if tcp and route.port is None:
+                self.tell(
+                    where,
+                    "a tcp service needs the edge's port in its route",
+                    "write routes: [{port: 5432}]",
+                )
+            if tcp:
+                for key in sorted(route.model_fields_set - {"port"}):
+                    self.tell(
+                        (*where, key),
+                        f"{key} has no meaning for a tcp service",
+                        "remove it, or write protocol: http",
+                        key=True,
+                    )
+            elif route.port is not None:
+                self.tell(
+                    (*where, "port"),
+                    "port is for routes of tcp services; http routes share the edge's port",
+                    "remove it, or write protocol: tcp",
+                    key=True,
+                )
+        if service.proxy_protocol and not tcp:
+            self.tell(
+                (*at, "proxy_protocol"),
+                "is for tcp services; http services get x-forwarded-for",
+                "remove it, or write protocol: tcp",
+                key=True,
+            )
+
+    def _timing(self, at: Location, service: ServicePart) -> None:
+        per_try = service.retries.per_try
+        if per_try is not None and per_try >= service.timeout and service.retries.attempts:
+            self.warn(
+                (*at, "retries", "per_try"),
+                "one try may take the whole timeout, so there is never a second",
+                "make it shorter than timeout",
+            )
+
+    def _capacity(self, at: Location, service: ServicePart) -> None:
+        """Warn about instances that no node of a region in the spread can hold."""
+        wanted = service.resources
+        for name in service.spread.regions or self.document.regions:
+            region = self.document.regions.get(name)
+            if region is None or self.has_aside(("regions", name)):
+                continue
+            sizes = [node_capacity(zone.nodes, region.nodes) for zone in region.zones.values()]
+            if not any(
+                size.cpu_millicores >= wanted.cpu and size.memory_bytes >= wanted.memory
+                for size in sizes
+            ):
+                self.warn(
+                    (*at, "resources"),
+                    f"no node of {name} can hold an instance",
+                    f"ask for less, or write bigger nodes in regions.{name}.nodes",
+                    key=True,
+                )
+
+    def route_collisions(self) -> None:
+        seen: dict[tuple[object, ...], Location] = {}
+        edge = self.document.edge.port
+        for name, service in self.document.services.items():
+            for index, route in enumerate(service.routes):
+                location: Location = ("services", name, "routes", index)
+                if service.protocol == "tcp" and route.port == edge:
+                    self.tell(
+                        (*location, "port"),
+                        f"port {edge} is the edge's own, for http",
+                        "choose another, or change edge.port",
+                    )
+                if self.is_aside(location) or self.is_aside(("services", name, "protocol")):
+                    continue
+                first = seen.setdefault(_route_key(route, service.protocol), location)
+                if first != location and (service.protocol == "http" or route.port is not None):
+                    there = value_mark(self.root, first)
+                    where = place(there, value_mark(self.root, location).file)
+                    self.tell(
+                        location,
+                        f"the same route as {dotted(first)} ({where})",
+                        "change host, path, headers or port of one of them",
+                    )
+
+    def call_cycles(self) -> None:
+        for cycle in cycles_of(
+            {name: tuple(part.calls) for name, part in self.document.services.items()}
+        ):
+            self.warn(
+                ("services", cycle[0], "calls", cycle[1]),
+                f"services call each other in a circle: {' → '.join(cycle)}",
+                "one slow service slows the whole circle; break it with a topic or a cache",
+                key=True,
+            )
+
+    def traffic(self) -> None:
+        for name, source in self.document.traffic.items():
+            location: Location = ("traffic", name, "to")
+            if not self.known("services", source.to, location):
+                continue
+            service = self.document.services.get(source.to)
+            if service is None:
+                continue
+            if service.protocol == "tcp":
+                self.warn(location, f"{source.to} is a tcp service; traffic is HTTP requests")
+            elif not service.routes and not _has(self.root, ("services", source.to, "routes", 0)):
+                self.tell(
+                    location,
+                    f"clients cannot reach {source.to}: it has no routes",
+                    f"add routes: [{{path: /}}] to services.{source.to}",
+                )
+            elif service.routes and not any(_covers(r, source.path) for r in service.routes):
+                self.warn(
+                    ("traffic", name),
+                    f"no route of {source.to} covers {source.path}",
+                    "add a route, or change path",
+                    key=True,
+                )
+
+    def objectives(self) -> None:
+        for index, objective in enumerate(self.document.objectives):
+            self.known("services", objective.service, ("objectives", index, "service"))
+
+    # --- scenarios ---
+
+    def scenarios(self) -> None:
+        for name, scenario in self.document.scenarios.items():
+            for index, step in enumerate(scenario.steps):
+                location: Location = ("scenarios", name, "steps", index)
+                if step.at >= scenario.duration:
+                    self.tell(
+                        (*location, "at"),
+                        "is not before the scenario's end",
+                        "make duration longer, or the step earlier",
+                    )
+                elif step.lasts is not None and step.at + step.lasts > scenario.duration:
+                    self.warn(
+                        (*location, "for"),
+                        "goes on beyond the scenario's end, so recovery is never seen",
+                        "make duration longer",
+                    )
+                self._subject(step, location)
+
+    def _subject(self, step: StepPart, location: Location) -> None:
+        subject = fault_of(step).subject
+        at: Location = (*location, step.given[0])
+        if step.lose is not None:
+            self._lost_place(step, at)
+        elif step.slow is not None:
+            self._instance(subject, (*at, "service"))
+        elif step.kill is not None or step.freeze is not None:
+            self._instance(subject, at)
+        elif step.surge is not None:
+            self.known("traffic", subject, (*at, "traffic"))
+        else:
+            match = PAIR.fullmatch(subject)
+            assert match is not None
+            where = (*at, "link") if step.delay is not None else at
+            for region in (match[1], match[3]):
+                self.known("regions", region, where)
+
+    def _instance(self, subject: str, location: Location) -> None:
+        """A service, or a service and an ordinal."""
+        service, dash, ordinal = subject.rpartition("-")
+        if subject in self.names["services"]:
+            return
+        if dash and ordinal.isascii() and ordinal.isdigit() and service in self.names["services"]:
+            return
+        self.known("services", subject, location)
+
+    def _lost_place(self, step: StepPart, at: Location) -> None:
+        lose = step.lose
+        assert lose is not None
+        key = "region" if lose.region is not None else "zone" if lose.zone is not None else "node"
+        location = (*at, key)
+        text = lose.region or lose.zone or lose.node or ""
+        parts = text.split("/")
+        form = {"region": "us-east", "zone": "us-east/a", "node": "us-east/a/0"}[key]
+        if len(parts) != form.count("/") + 1:
+            self.tell(location, f"'{text[:80]}' is not a {key}", f"write it as in {form}")
+            return
+        if not self.known("regions", parts[0], location) or key == "region":
+            return
+        region = self.document.regions.get(parts[0])
+        if region is None:
+            return
+        zone = region.zones.get(parts[1])
+        if zone is None:
+            message = f"{parts[0]} has no zone '{parts[1][:63]}'"
+            self.tell(location, message, nearest(parts[1], tuple(region.zones)))
+        elif key == "node":
+            count = zone.nodes.count or region.nodes.count or 1
+            if parts[2] not in (str(index) for index in range(count)):
+                self.tell(
+                    location,
+                    f"{parts[0]}/{parts[1]} has no node '{parts[2][:20]}'",
+                    f"nodes are numbered from 0 to {count - 1}",
+                )
+
+
+def _has(root: Tree, location: Location) -> bool:
+    """Whether the file has anything at the location."""
+    return len(walk(root, location)) == len(location) + 1
+
+
+def _route_key(route: RoutePart, protocol: str) -> tuple[object, ...]:
+    if protocol == "tcp":
+        return ("tcp", route.port)
+    headers = tuple(sorted(route.headers.items()))
+    return ("http", route.host, route.path.rstrip("/"), headers)
+
+
+def _covers(route: RoutePart, path: str) -> bool:
+    """Whether the route's prefix covers the path, by whole segments."""
+    prefix = route.path.rstrip("/")
+    bare = path.partition("?")[0]
+    return bare.rstrip("/") == prefix or bare.startswith(prefix + "/")
+
+
+def index_of(root: Tree, location: Location, text: str) -> int | None:
+    """Where in the list at a location an item with this text is; None when it is no list."""
+    trail = walk(root, location)
+    node = trail[-1][1]
+    if len(trail) != len(location) + 1 or not isinstance(node, Sequence):
+        return None
+    for index, item in enumerate(node.items):
+        if isinstance(item, Scalar) and item.text == text:
+            return index
+    return None
+
+
+def cycles_of(calls: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    """One circle for each call that closes one in a depth-first walk in the file's order, as
+    (a, b, ..., a). Iterative: a chain may be as long as the file."""
+    done: set[str] = set()
+    for start in calls:
+        if start in done:
+            continue
+        path: list[str] = [start]
+        place_in_path = {start: 0}
+        pending = [iter(calls[start])]
+        while pending:
+            called = next(pending[-1], None)
+            if called is None:
+                pending.pop()
+                left = path.pop()
+                del place_in_path[left]
+                done.add(left)
+            elif called in place_in_path:
+                yield (*path[place_in_path[called] :], called)
+            elif called in calls and called not in done:
+                place_in_path[called] = len(path)
+                path.append(called)
+                pending.append(iter(calls[called]))

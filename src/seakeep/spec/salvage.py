@@ -1,0 +1,81 @@
+"""What of a faulty document can still be checked: faulty values are set aside, and harmless
+ones stand in for what a section cannot do without, so that one pass over the file finds the
+errors between sections as well as those within them. Nothing made here reaches a `System`.
+"""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from seakeep.spec.document import Document
+
+Location = tuple[str | int, ...]
+
+ROUNDS_MAX = 8
+"""A round goes up one level at most, and documents are shallow."""
+
+_WHOLE: dict[str, Any] = {
+    "system": "stand-in",
+    "regions": {"stand-in": {"zones": ["a"]}},
+    "services": {"stand-in": {"run": "stand-in"}},
+}
+_FIELDS: dict[tuple[str, str], Any] = {
+    ("services", "run"): "stand-in",
+    ("traffic", "from"): [0, 0],
+    ("traffic", "rate"): "1/s",
+    ("scenarios", "duration"): "36500d",
+}
+_ITEMS: dict[str, Any] = {
+    "objectives": {"service": "stand-in", "availability": "99%"},
+    "routes": {"port": 65535},
+    "steps": {"at": 0, "kill": "stand-in"},
+}
+"""By the list that they stand in. Kept so that the other items keep their index."""
+
+
+def salvage(plain: dict[str, Any], error: ValidationError) -> tuple[Document | None, set[Location]]:
+    """The document without what `error` found, and the locations that were set aside; None
+    when it cannot be mended. Changes `plain`."""
+    aside: set[Location] = set()
+    for _ in range(ROUNDS_MAX):
+        for found in error.errors(include_url=False, include_input=False, include_context=False):
+            location = tuple(part for part in found["loc"] if part != "[key]")
+            aside.add(_set_aside(plain, location, missing=found["type"] == "missing"))
+        for name, stand_in in _WHOLE.items():
+            if not plain.get(name):
+                plain[name] = stand_in
+                aside.add((name,))
+        try:
+            return Document.model_validate(plain), aside
+        except ValidationError as again:
+            error = again
+    return None, aside
+
+
+def _set_aside(plain: dict[str, Any], location: Location, *, missing: bool) -> Location:
+    """Replace or remove a faulty value, or what lacks one, or the list that holds it; where.
+    What cannot do without it is found faulty in the next round, and goes then."""
+    if len(location) >= 3 and (field := (str(location[0]), str(location[2]))) in _FIELDS:
+        entry = plain[str(location[0])][location[1]]
+        entry[location[2]] = _FIELDS[field]
+        return location[:3]
+    for depth, part in enumerate(location):
+        if isinstance(part, int) and location[depth - 1] in _ITEMS:
+            _at(plain, location[:depth])[part] = _ITEMS[str(location[depth - 1])]
+            return location[: depth + 1]
+    listed = next((i for i, part in enumerate(location) if isinstance(part, int)), len(location))
+    depth = min(listed, len(location) - 1 if missing else len(location))
+    holder = _at(plain, location[: depth - 1]) if depth else None
+    if isinstance(holder, dict):
+        holder.pop(location[depth - 1], None)
+    return location[:depth]
+
+
+def _at(plain: Any, location: Location) -> Any:
+    """The value at a location; None when there is none."""
+    for part in location:
+        try:
+            plain = plain[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return plain
