@@ -232,8 +232,19 @@ def _edge(system: System, region: RegionName, book: AddressBook, log: Path) -> l
         manager = _http_manager("edge", hosts, log)
         # The edge believes no client: the peer's address is the client's (appended to
         # x-forwarded-for), x-envoy-* headers are dropped, paths are made plain.
+        manager["route_config"]["request_headers_to_add"] = [
+            {
+                # Envoy's own way of appending replaces 127.0.0.1 by an address of the machine.
+                "header": {
+                    "key": "x-forwarded-for",
+                    "value": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%",
+                },
+                "append_action": "APPEND_IF_EXISTS_OR_ADD",
+            }
+        ]
         manager |= {
             "use_remote_address": True,
+            "skip_xff_append": True,
             "internal_address_config": {"cidr_ranges": [_cidr("255.255.255.255", 32)]},
             "normalize_path": True,
             "merge_slashes": True,
