@@ -6,9 +6,10 @@ The loop calls it with the world, a replay with the journal; both get the same b
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from seakeep.act.track import Tracker
+from seakeep.decide.arbitrate import ControlPlane
 from seakeep.model.action import Action
 from seakeep.model.codec import DIGEST_HEX_DIGITS, Json, decode, dump_tree, encode, encoder_of
 from seakeep.model.decision import Controller, Decision, Reason
@@ -18,43 +19,42 @@ from seakeep.model.time import Instant
 from seakeep.model.view import View
 from seakeep.observe.observe import ObserveMemory, observe
 
-M = TypeVar("M")
-
 encode_actions = encoder_of(tuple[Action, ...])
 encode_reason = encoder_of(Reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepState(Generic[M]):
+class StepState:
     """Everything that one step leaves for the next."""
 
     observed: ObserveMemory
-    decided: M
+    decided: Any
     """The controller's memory."""
     tracker: Tracker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepResult(Generic[M]):
-    decision: Decision[M]
+class StepResult:
+    decision: Decision[Any]
     """Its actions are those to submit: one that is pending already is not among them."""
-    state: StepState[M]
+    state: StepState
     view: View
 
 
-class Pipeline(Generic[M]):
-    """observe, decide and track, around one controller."""
+class Pipeline:
+    """observe, decide and track, around one controller: the whole control plane unless another
+    is given. `epoch` is the engine's; it goes into the guards."""
 
-    def __init__(self, controller: Controller[M]) -> None:
-        self.controller = controller
+    def __init__(self, epoch: int, controller: Controller[Any] | None = None) -> None:
+        self.controller: Controller[Any] = controller or ControlPlane(epoch)
 
-    def initial(self) -> StepState[M]:
+    def initial(self) -> StepState:
         """Before the first step of a run."""
         return StepState(
             observed=ObserveMemory(), decided=self.controller.initial(), tracker=Tracker()
         )
 
-    def step(self, system: System, observation: Observation, state: StepState[M]) -> StepResult[M]:
+    def step(self, system: System, observation: Observation, state: StepState) -> StepResult:
         """Pure. When the spec has changed since the last step, the state carries on."""
         tracker, outcomes = state.tracker.seen(observation.outcomes, observation.at)
         view, observed = observe(
@@ -70,7 +70,7 @@ class Pipeline(Generic[M]):
             view=view,
         )
 
-    def encode_state(self, state: StepState[M]) -> Json:
+    def encode_state(self, state: StepState) -> Json:
         """For the head of a journal's segment. Raises CodecError when the controller's memory
         has no JSON form."""
         return {
@@ -79,7 +79,7 @@ class Pipeline(Generic[M]):
             "tracker": encode(state.tracker),
         }
 
-    def decode_state(self, tree: Json) -> StepState[M]:
+    def decode_state(self, tree: Json) -> StepState:
         """Raises CodecError."""
         kind: Any = type(self.controller.initial())
         return StepState(
