@@ -122,12 +122,28 @@ class _Checker:
             at: Location = ("services", name)
             for region in service.spread.regions:
                 self.known("regions", region, self._spread_place(at, region), key=True)
+            self._shares(at, service)
             for called in service.calls:
                 self.known("services", called, (*at, "calls", called), key=True)
             if not self.is_aside((*at, "protocol")):
                 self._protocol(at, service)
             self._timing(at, service)
             self._capacity(at, service)
+
+    def _shares(self, at: Location, service: ServicePart) -> None:
+        """Percentages must come to 100%, and an even rest must not be beyond it."""
+        where = (*at, "spread", "regions")
+        shares = service.spread.regions.values()
+        given = sum(share for share in shares if share is not None)
+        evenly = None in shares
+        if not shares or self.has_aside(where):
+            return
+        if given > 1 + 1e-9 or (given < 1 - 1e-9 and not evenly):
+            self.tell(
+                where,
+                f"the shares add up to {given * 100:.10g}%, not 100%",
+                "change the percentages, or write even for the rest",
+            )
 
     def _spread_place(self, at: Location, region: str) -> Location:
         """The region in `spread.regions`, whether that is a mapping or a list."""

@@ -65,9 +65,12 @@ def _set_aside(plain: dict[str, Any], location: Location, *, missing: bool) -> L
             return location[: depth + 1]
     listed = next((i for i, part in enumerate(location) if isinstance(part, int)), len(location))
     depth = min(listed, len(location) - 1 if missing else len(location))
-    holder = _at(plain, location[: depth - 1]) if depth else None
-    if isinstance(holder, dict):
-        holder.pop(location[depth - 1], None)
+    while depth > 0:
+        holder = _at(plain, location[: depth - 1])
+        if isinstance(holder, dict) and location[depth - 1] in holder:
+            del holder[location[depth - 1]]
+            break
+        depth -= 1  # a short form: the error lies below what the file has
     return location[:depth]
 
 

@@ -123,18 +123,6 @@ class SpreadPart(Part):
         "(Kubernetes preferredDuringScheduling). Default 100.",
     )
 
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        given = sum(share for share in self.regions.values() if share is not None)
-        evenly = any(share is None for share in self.regions.values())
-        if self.regions and (given > 1 + 1e-9 or (given < 1 - 1e-9 and not evenly)):
-            raise fault(
-                f"the shares add up to {given * 100:.10g}%, not 100%",
-                "change the percentages, or write even for the rest",
-                ("regions",),
-            )
-        return self
-
 
 class ScalePart(Part):
     """A metric and what each instance should have of it. Read and carried; acted upon by a
