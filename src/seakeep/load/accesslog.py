@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from seakeep.model.time import SECOND, Instant
+from seakeep.model.time import MICROSECOND, SECOND, Instant
 
 LINE_BYTES_MAX = 64 * 1024
 TARGET_CHARS_MAX = 16 * 1024
@@ -209,8 +209,10 @@ def _epoch_time(key: str, value: int | float) -> tuple[Instant, bool]:
     size: read as the unit that puts the time between 1973 and 5138."""
     for unit in (SECOND, SECOND // 1_000, SECOND // 1_000_000, 1):
         if 10**8 <= value * unit / SECOND < 10**11:
-            at = value * unit if isinstance(value, int) else round(value * unit)
-            return at, unit == SECOND and isinstance(value, int)
+            if isinstance(value, int):
+                return value * unit, unit == SECOND
+            # A double holds a time of today to a quarter of a microsecond.
+            return round(value * unit / MICROSECOND) * MICROSECOND, False
     raise LineError(f"{key} is not a time since the epoch: {value}")
 
 

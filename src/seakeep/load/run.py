@@ -61,16 +61,22 @@ class LoadRun:
         self._ended_at: Instant | None = None
 
     async def run(
-        self, duration: Duration | None = None, stop_event: asyncio.Event | None = None
+        self,
+        duration: Duration | None = None,
+        stop_event: asyncio.Event | None = None,
+        on_start: Callable[[int], None] | None = None,
     ) -> Snapshot:
         """Send until `duration` is over, the plan ends or `stop_event` is set; then wait for
-        the answers still under way. Returns the final snapshot."""
+        the answers still under way. `on_start` gets `began_at_wall_ns` once it is known.
+        Returns the final snapshot."""
         stop = stop_event or asyncio.Event()
         async with HttpClient(self._timeout) as client:
             sending = _Sending(self, client, self.plan.requests(), duration)
             await sending.look_ahead()
             self.began_at = time.monotonic_ns() + LEAD
             self.began_at_wall_ns = time.time_ns() + LEAD
+            if on_start is not None:
+                on_start(self.began_at_wall_ns)
             ticking = asyncio.create_task(self._tick())
             sending.start()
             stopping = asyncio.create_task(stop.wait())
