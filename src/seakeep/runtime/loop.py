@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from seakeep.model.decision import Decision, Reason
 from seakeep.model.engine import Engine
@@ -53,7 +52,7 @@ class Loop:
     thread."""
 
     def __init__(
-        self, engine: Engine, pipeline: Pipeline[Any], journal: Journal, wake: Callable[[], None]
+        self, engine: Engine, pipeline: Pipeline, journal: Journal, wake: Callable[[], None]
     ) -> None:
         self._engine = engine
         self._pipeline = pipeline
@@ -92,8 +91,8 @@ class Loop:
             threading.Event().wait(remaining)
 
     def _step(
-        self, system: System, state: StepState[Any]
-    ) -> tuple[StepState[Any], Decision[object]]:
+        self, system: System, state: StepState
+    ) -> tuple[StepState, Decision[object]]:
         observation = self._engine.observe()
         result = self._pipeline.step(system, observation, state)
         decision = result.decision

@@ -19,13 +19,12 @@ from typing import Any
 import orjson
 
 from seakeep.act.admit import admit
-from seakeep.decide.arbitrate import ControlPlane
 from seakeep.decide.reasons import REASONS
 from seakeep.engines.local import processes
 from seakeep.engines.local.engine import LocalEngine
 from seakeep.engines.local.layout import layout_for
 from seakeep.engines.local.state import load_state
-from seakeep.explain import sentence
+from seakeep.explain.wording import sentence
 from seakeep.model import codec
 from seakeep.model.system import System
 from seakeep.runtime import control
@@ -55,6 +54,7 @@ class Supervisor:
         )
         self.loop = Loop(self.engine, Pipeline(self.engine.epoch), self.journal, self.engine.wake)
         self._rates = Rates()
+        self._counting = threading.Lock()
         self._started_ns = time.time_ns()
 
     def run(self) -> None:
@@ -80,7 +80,8 @@ class Supervisor:
         latest = self.loop.latest
         if latest is None:
             raise control.ControlError("the first step has not ended yet", "ask again in a moment")
-        self._rates.take(latest.observation.at, latest.observation.traffic)
+        with self._counting:
+            self._rates.take(latest.observation.at, latest.observation.traffic)
         state = load_state(self.layout)
         edges = state.edges if state else {}
         document = status_document(
@@ -93,7 +94,7 @@ class Supervisor:
         region = str(request.get("region", ""))
         return {"hosts": self.engine.ask(self.engine.hosts(region))}
 
-    def events(self, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def events(self, request: Mapping[str, Any]) -> Iterator[dict[str, Any] | None]:
         """Reasons and outcomes, from a number on; `follow: false` ends after what there is."""
         after = int(request.get("after", 0))
         while True:
@@ -105,6 +106,7 @@ class Supervisor:
                 return
             with self.loop.news:
                 self.loop.news.wait(STREAM_BEAT_S)
+            yield None  # lets the server notice a client that has left
 
     def _event(self, event: Event) -> dict[str, Any]:
         wall_ns = time.time_ns() - (self.engine.clock.now() - event.at)

@@ -59,7 +59,7 @@ def down(layout: Layout, *, keep_logs: bool, progress: Progress) -> DownReport:
     if state is not None:
         _stop_parts(layout, state, progress)
         strays = _kill_strays(state.token)
-        cgroups.remove_groups(layout)
+        cgroups.remove_all(state.token)
     if was_up:
         release_octets(layout)
     _remove_files(layout, keep_logs)

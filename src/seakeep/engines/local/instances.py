@@ -5,13 +5,14 @@ so that its age can be judged.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from seakeep.engines.local.addresses import AddressBook
 from seakeep.engines.local.layout import Layout
-from seakeep.engines.local.node_client import NodeClient, NodeError
-from seakeep.engines.local.node_codec import NodeReport, start_fields
+from seakeep.engines.local.node_client import NodeClient, NodeRefused
+from seakeep.engines.local.node_codec import NodeReport
 from seakeep.model.action import DrainInstance, RestartInstance, StartInstance, StopInstance
 from seakeep.model.ids import InstanceId, NodeId, ordinal_of
 from seakeep.model.observation import InstanceState, Sample
@@ -58,8 +59,8 @@ class Instances:
     async def settle(self, node: NodeId) -> None:
         """A node is back: make it forget what was replaced while it was gone."""
         for instance in [name for name, home in self._condemned.items() if home == node]:
-            # Refused when the node does not know it any more: then there is nothing to forget.
-            await self._clients[node].request("stop", instance=instance, grace=0)
+            with suppress(NodeRefused):  # the node does not know it: nothing to forget
+                await self._clients[node].request("stop", instance=instance, grace_ns=0)
             self._pardon(instance)
 
     def take_report(self, report: NodeReport) -> None:
@@ -120,8 +121,18 @@ class Instances:
         port = action.workload.port
         address = book.instance(action.region, action.zone, slot, port)
         env = call_urls(system, action, book)
-        fields = start_fields(action, address, env, str(self._project))
-        return await _ask(client, "start", **fields)
+        reply = await client.start(
+            instance=action.instance,
+            service=action.service,
+            region=action.region,
+            zone=action.zone,
+            system=system.name,
+            address=address,
+            workload=action.workload,
+            env=env,
+            cwd=self._project,
+        )
+        return str(reply.get("detail", ""))
 
     async def restart(self, action: RestartInstance) -> str:
         state = self._known(action.instance)
@@ -142,7 +153,7 @@ class Instances:
             self._save()
             return "forgotten: its node is gone"
         self._leaving[state.id] = state
-        await _ask(client, "stop", instance=state.id, grace=action.grace)
+        await _ask(client, "stop", instance=state.id, grace_ns=action.grace)
         return f"told to stop within {in_seconds(action.grace):g}s"
 
     def _known(self, instance: InstanceId) -> InstanceState:
@@ -164,13 +175,11 @@ class Instances:
 
 async def _ask(client: NodeClient, verb: str, **fields: Any) -> str:
     """The agent's word on what it did. Raises Refused, or NodeError when it failed."""
-    reply = await client.request(verb, **fields)
-    detail = str(reply.get("detail", ""))
-    if reply["status"] == "refused":
-        raise Refused(detail)
-    if reply["status"] != "done":
-        raise NodeError(detail)
-    return detail
+    try:
+        reply = await client.request(verb, **fields)
+    except NodeRefused as error:
+        raise Refused(str(error)) from error
+    return str(reply.get("detail", ""))
 
 
 def call_urls(system: System, action: StartInstance, book: AddressBook) -> dict[str, str]:
