@@ -6,7 +6,7 @@ arithmetic, and fails open when too many are. Only what cannot answer is left ou
 have exited, are lost with their node, or have not finished starting.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from seakeep.decide.weights import WeightMemory, weigh
@@ -46,12 +46,27 @@ Word = tuple[bool, bool]
 """(healthy, draining) of a member."""
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What balancers were told about one instance."""
+
+    region: RegionName
+    zone: ZoneName
+    word: Word | None
+    address: Address
+    endpoint: Endpoint | None
+    """None: it is not listed."""
+    text: str
+    """Of the endpoint, for digests."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceMemory:
     """The rolls of one service, and what they were made from."""
 
     seen: tuple[InstanceView, ...] = ()
-    words: Mapping[InstanceId, tuple[Word | None, Address]] = field(default_factory=dict)
+    members: Mapping[InstanceId, Member] = field(default_factory=dict)
+    """Of `seen`, in its order."""
     rolls: Mapping[RegionName, Roll] = field(default_factory=dict)
     """Of every region with an instance of the service, in any state."""
     weights: WeightMemory = field(default_factory=WeightMemory)
@@ -81,85 +96,101 @@ def enroll(
     same_weights = weights.weights is memory.weights.weights
     if instances is memory.seen and same_weights:
         return memory if weights is memory.weights else replace(memory, weights=weights)
-    old = memory.words
-    words: dict[InstanceId, tuple[Word | None, Address]] = {}
-    dirty: dict[RegionName, None] = {}
+    changed = _changed(instances, memory, weights.weights)
+    if not changed and len(instances) == len(memory.members):
+        return replace(memory, seen=instances, weights=weights)
+    members = {
+        name: changed.get(name) or memory.members[name]
+        for name in [one.state.id for one in instances]
+    }
+    dirty = {member.region for member in changed.values()}
+    dirty.update(member.region for name, member in memory.members.items() if name not in members)
+    return ServiceMemory(
+        seen=instances,
+        members=members,
+        rolls=_call_roll(members.values(), dirty, memory.rolls),
+        weights=weights,
+    )
+
+
+def _changed(
+    instances: tuple[InstanceView, ...],
+    memory: ServiceMemory,
+    weights: Mapping[InstanceId, int],
+) -> dict[InstanceId, Member]:
+    """Instances that are to be told of otherwise than before. Runs over every instance in every
+    step: the common case, a ready member that stays one, is decided first."""
+    ready = Health.READY
+    known = memory.members
+    same_weights = weights is memory.weights.weights
+    changed: dict[InstanceId, Member] = {}
     for one in instances:
         state = one.state
-        name = state.id
-        word = (
-            _READY
-            if one.health is Health.READY and state.draining_since is None
-            else (word_of(one))
-        )
-        known = old.get(name)
-        if known is not None and known[0] == word and known[1] == state.address:
-            words[name] = known
+        if one.health is ready and state.draining_since is None:
+            word: Word | None = _READY
         else:
-            words[name] = (word, state.address)
-            dirty[state.region] = None
-    if len(old) != len(words) or dirty:
-        for one in memory.seen:
-            if one.state.id not in words:
-                dirty[one.state.region] = None
-    if not same_weights:
-        dirty.update(dict.fromkeys(one.state.region for one in instances))
-    rolls = memory.rolls
-    if dirty:
-        rolls = _call_roll(instances, words, weights.weights, dirty, memory.rolls)
-    return ServiceMemory(seen=instances, words=words, rolls=rolls, weights=weights)
+            word = word_of(one)
+        old = known.get(state.id)
+        if old is not None and old.word == word and same_weights:
+            address, before = state.address, old.address
+            if address is before or (address.host == before.host and address.port == before.port):
+                continue
+        changed[state.id] = _member(one, word, weights.get(state.id, 1))
+    return changed
 
 
 _READY: Word = (True, False)
 
 
+def _member(one: InstanceView, word: Word | None, weight: int) -> Member:
+    state = one.state
+    if word is None:
+        return Member(state.region, state.zone, None, state.address, None, "")
+    endpoint = Endpoint(
+        instance=state.id,
+        host=state.address.host,
+        port=state.address.port,
+        healthy=word[0],
+        draining=word[1],
+        weight=weight,
+    )
+    return Member(state.region, state.zone, word, state.address, endpoint, endpoint_text(endpoint))
+
+
 def _call_roll(
-    instances: tuple[InstanceView, ...],
-    words: Mapping[InstanceId, tuple[Word | None, Address]],
-    weights: Mapping[InstanceId, int],
-    dirty: Mapping[RegionName, None],
-    old: Mapping[RegionName, Roll],
+    members: Iterable[Member], dirty: Collection[RegionName], old: Mapping[RegionName, Roll]
 ) -> dict[RegionName, Roll]:
     """The rolls with those of the `dirty` regions made anew."""
-    lists: dict[RegionName, dict[ZoneName, list[Endpoint]]] = {}
-    for one in instances:
-        state = one.state
-        if state.region not in dirty:
-            continue
-        zones = lists.setdefault(state.region, {})
-        word, address = words[state.id]
-        if word is None:
-            continue
-        zones.setdefault(state.zone, []).append(
-            Endpoint(
-                instance=state.id,
-                host=address.host,
-                port=address.port,
-                healthy=word[0],
-                draining=word[1],
-                weight=weights.get(state.id, 1),
-            )
-        )
+    lists: dict[RegionName, dict[ZoneName, list[Member]]] = {}
+    for member in members:
+        if member.region in dirty:
+            zones = lists.setdefault(member.region, {})
+            if member.endpoint is not None:
+                zones.setdefault(member.zone, []).append(member)
     rolls = {region: roll for region, roll in old.items() if region not in dirty}
     for region, zones in lists.items():
-        rolls[region] = Roll(
-            {
-                zone: Group(region, zone, tuple(members), endpoints_text(members))
-                for zone, members in zones.items()
-            },
-            sum(
-                1
-                for members in zones.values()
-                for member in members
-                if member.healthy and not member.draining
-            ),
-        )
+        groups = {zone: _group(region, zone, listed) for zone, listed in zones.items()}
+        ready = sum(member.word == _READY for listed in zones.values() for member in listed)
+        rolls[region] = Roll(groups, ready)
     return rolls
 
 
-def endpoints_text(endpoints: list[Endpoint] | tuple[Endpoint, ...]) -> str:
-    """Endpoints in one line, for digests: every field, unambiguously."""
-    return ",".join(
-        f"{one.instance or ''}@{one.host}:{one.port}/{one.healthy:d}{one.draining:d}x{one.weight}"
-        for one in endpoints
+def _group(region: RegionName, zone: ZoneName, listed: list[Member]) -> Group:
+    return Group(
+        region,
+        zone,
+        tuple(member.endpoint for member in listed if member.endpoint is not None),
+        ",".join(member.text for member in listed),
     )
+
+
+def endpoint_text(one: Endpoint) -> str:
+    """An endpoint for digests: every field, unambiguously."""
+    return (
+        f"{one.instance or ''}@{one.host}:{one.port}/{one.healthy:d}{one.draining:d}x{one.weight}"
+    )
+
+
+def endpoints_text(endpoints: Iterable[Endpoint]) -> str:
+    """Endpoints in one line, for digests."""
+    return ",".join(map(endpoint_text, endpoints))

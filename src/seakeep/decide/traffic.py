@@ -20,6 +20,7 @@ Nothing is sent while a balancer says that it has what it should have.
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from seakeep.decide.backoff import Backoff
 from seakeep.decide.members import (
@@ -66,7 +67,6 @@ Summary = tuple[tuple[RegionName, bool], ...]
 class Gateway:
     """Another region in a cluster."""
 
-    region: RegionName
     healthy: bool
     priority: int
     locality: Locality
@@ -80,6 +80,7 @@ class Cluster:
     roll: Roll
     summary: Summary
     gateways: tuple[Gateway, ...]
+    gateways_text: str
     localities: tuple[Locality, ...]
     digest: str
 
@@ -300,10 +301,8 @@ def plans_of(system: System) -> dict[RegionName, Plan]:
         latency[link.a, link.b] = latency[link.b, link.a] = link.latency
     plans = {}
     for name, region in system.regions.items():
-        others = sorted(
-            (other for other in system.regions if other != name),
-            key=lambda other, name=name: (latency.get((name, other), _FAR), other),  # type: ignore[misc]
-        )
+        distances = [(latency.get((name, other), _FAR), other) for other in system.regions]
+        others = [other for _, other in sorted(distances) if other != name]
         zones = tuple(region.zones)
         plans[name] = Plan(
             tuple(others),
@@ -387,52 +386,48 @@ def _build(
             texts.append(_text(group.region, group.zone, priority, 0, group.digest))
         priority += 1
     gateways: tuple[Gateway, ...] = ()
-    if crosses:
-        gateways = _gateways(origin, plan, summary, priority, port, before)
+    gateways_text = ""
+    if crosses and before is not None and _gateways_stand(before, summary, priority):
+        gateways, gateways_text = before.gateways, before.gateways_text
+    elif crosses:
+        gateways = _gateways(origin, plan, summary, priority, port)
+        gateways_text = "\n".join(gateway.text for gateway in gateways)
+    if gateways:
         localities.extend(gateway.locality for gateway in gateways)
-        texts.extend(gateway.text for gateway in gateways)
-    return Cluster(roll, summary, gateways, tuple(localities), _digest(texts))
+        texts.append(gateways_text)
+    return Cluster(roll, summary, gateways, gateways_text, tuple(localities), _digest(texts))
+
+
+def _gateways_stand(before: Cluster, summary: Summary, priority: int) -> bool:
+    """Whether the other regions of a cluster are what they were (under the same spec)."""
+    return before.summary is summary and (
+        not before.gateways or before.gateways[0].priority == priority
+    )
 
 
 def _gateways(
-    origin: RegionName,
-    plan: Plan,
-    summary: Summary,
-    priority: int,
-    port: int,
-    before: Cluster | None,
+    origin: RegionName, plan: Plan, summary: Summary, priority: int, port: int
 ) -> tuple[Gateway, ...]:
-    """The other regions in order; those that stand where they stood are not made again."""
+    """The other regions in order: the spec's by distance, then those that are leaving."""
     healthy = dict(summary)
-    old = before.gateways if before is not None else ()
     order = [region for region in plan.others if region in healthy]
-    leaving = len(healthy) - len(order) - (origin in healthy)
-    if leaving:
+    if len(order) + (origin in healthy) < len(healthy):
         known = {origin, *order}
         order += [region for region, _ in summary if region not in known]
-    found: list[Gateway] = []
-    for index, region in enumerate(order):
-        is_healthy = healthy[region]
-        if index < len(old):
-            one = old[index]
-            if (
-                one.region == region
-                and one.healthy is is_healthy
-                and one.priority == priority + index
-                and one.locality.endpoints[0].port == port
-            ):
-                found.append(one)
-                continue
-        found.append(_gateway(region, is_healthy, priority + index, port))
-    return tuple(found)
+    return tuple(
+        _gateway(region, healthy[region], index, port)
+        for index, region in enumerate(order, priority)
+    )
 
 
+@lru_cache(maxsize=1 << 16)
 def _gateway(region: RegionName, healthy: bool, priority: int, port: int) -> Gateway:
+    """Remembered, since thousands of clusters hold the same few gateways."""
     endpoint = Endpoint(instance=None, host=region, port=port, healthy=healthy)
     locality = Locality(
         region=region, zone=None, priority=priority, weight=0, endpoints=(endpoint,)
     )
-    return Gateway(region, healthy, priority, locality, _text_of(locality))
+    return Gateway(healthy, priority, locality, _text_of(locality))
 
 
 def _locality(group: Group, priority: int) -> Locality:

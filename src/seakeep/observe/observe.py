@@ -12,9 +12,10 @@ A node counts as gone when its part is not running, is missing, or has itself no
 gives every node its grace once more rather than trust a clock that it did not watch.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from operator import is_
+from itertools import groupby
+from operator import attrgetter, is_
 from typing import TypeVar, cast
 
 from seakeep.model.ids import ActionId, InstanceId, NodeId, ServiceName, ordinal_of
@@ -37,6 +38,11 @@ NODE_GRACE: Duration = 2 * SECOND
 _NODE = "node:"
 
 T = TypeVar("T")
+
+_service = attrgetter("state.service")
+
+Workload = tuple[ServiceName, str]
+"""(service, workload revision)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +67,8 @@ class ObserveMemory:
     part_samples: tuple[Sample[PartState], ...] = ()
     gone: Mapping[NodeId, Instant] = field(default_factory=dict)
     """When a node that is gone was first seen to be."""
-    probes: Mapping[tuple[ServiceName, str], Probes] = field(default_factory=dict)
-    """By (service, workload revision): an instance is judged by the probes it was started with."""
+    probes: Mapping[Workload, Probes] = field(default_factory=dict)
+    """By workload: an instance is judged by the probes it was started with."""
     revision: str = ""
     """Of the spec that the verdicts were made under."""
 
@@ -81,10 +87,11 @@ def observe(
     samples = _with_last_known(observation.instances, memory.samples, _by_ordinal)
     part_samples = _with_last_known(observation.parts, memory.part_samples, _by_id)
     parts = {sample.value.id: sample.value for sample in part_samples if sample.value is not None}
-    gone = _gone(part_samples, samples, at, memory.gone)
+    nodes, workloads = _survey(samples)
+    gone = _gone(part_samples, nodes, at, memory.gone)
     doubts = {node: _doubt(node, since, at, parts) for node, since in gone.items()}
-    known_probes = _known_probes(system, memory.probes, samples)
-    probes = _with_guesses(system, known_probes, samples)
+    known_probes = _known_probes(system, memory.probes, workloads)
+    probes = _with_guesses(system, known_probes, workloads, samples)
     verdicts, shown = _judge_all(system, at, samples, doubts, probes, memory)
     by_service = _group(system, shown, memory.by_service)
     view = View(
@@ -114,40 +121,34 @@ def _judge_all(
     at: Instant,
     samples: tuple[Sample[InstanceState], ...],
     doubts: Mapping[NodeId, Doubt],
-    probes: Mapping[tuple[ServiceName, str], Probes],
+    probes: Mapping[Workload, Probes],
     memory: ObserveMemory,
 ) -> tuple[dict[InstanceId, InstanceView], dict[InstanceId, InstanceView]]:
     """(verdicts by own probes, verdicts as shown). One pass; a state that is the same object as
     in the last view keeps its verdict, which `judge` would only repeat."""
     verdicts: dict[InstanceId, InstanceView] = {}
-    shown: dict[InstanceId, InstanceView] = {}
-    old_verdicts = memory.verdicts if memory.revision == system.revision else {}
+    doubted: dict[InstanceId, InstanceView] = {}
+    last = memory.verdicts
+    same_spec = memory.revision == system.revision
     oldest = at - STALE
     for sample in samples:
         state = sample.value
         if state is None:
             continue
         name = state.id
-        verdict = old_verdicts.get(name)
-        if verdict is None or verdict.state is not state:
-            before = memory.verdicts.get(name)
-            verdict = InstanceView(
-                state,
-                *judge(
-                    state,
-                    probes.get((state.service, state.revision), NO_PROBES),
-                    None
-                    if before is None or before.state.started_at != state.started_at
-                    else before.health,
-                ),
-            )
+        verdict = last.get(name)
+        if verdict is None or verdict.state is not state or not same_spec:
+            before = None
+            if verdict is not None and verdict.state.started_at == state.started_at:
+                before = verdict.health
+            of = probes.get((state.service, state.revision), NO_PROBES)
+            health, detail = judge(state, of, before)
+            verdict = InstanceView(state, health, detail)
         verdicts[name] = verdict
-        doubt = doubts.get(state.node) if doubts else None
-        if doubt is not None or sample.observed_at < oldest:
-            shown[name] = _doubted(verdict, doubt or _SILENT, memory.shown.get(name))
-        else:
-            shown[name] = verdict
-    return verdicts, shown
+        if sample.observed_at < oldest or (doubts and state.node in doubts):
+            doubt = doubts.get(state.node, _SILENT)
+            doubted[name] = _doubted(verdict, doubt, memory.shown.get(name))
+    return verdicts, ({**verdicts, **doubted} if doubted else verdicts)
 
 
 _SILENT = Doubt(Health.UNKNOWN, f"no report for over {STALE // SECOND} s")
@@ -190,13 +191,22 @@ def _by_id(part: PartState) -> tuple[str, int]:
     return part.id, 0
 
 
+def _survey(
+    samples: tuple[Sample[InstanceState], ...],
+) -> tuple[Iterable[NodeId], Iterable[Workload]]:
+    """The nodes and the (service, revision) pairs that occur, in the order of the samples."""
+    states = [sample.value for sample in samples if sample.value is not None]
+    nodes = dict.fromkeys(state.node for state in states)
+    return nodes, dict.fromkeys((state.service, state.revision) for state in states)
+
+
 def _gone(
     parts: tuple[Sample[PartState], ...],
-    samples: tuple[Sample[InstanceState], ...],
+    nodes: Iterable[NodeId],
     at: Instant,
     before: Mapping[NodeId, Instant],
 ) -> dict[NodeId, Instant]:
-    """Nodes that are gone, and since when we know."""
+    """Nodes that are gone, and since when we know; `nodes` are those with instances on them."""
     gone: dict[NodeId, Instant] = {}
     heard: dict[NodeId, bool] = {}
     oldest = at - STALE
@@ -206,9 +216,8 @@ def _gone(
             continue
         node = part.id.removeprefix(_NODE)
         heard[node] = part.running and sample.observed_at >= oldest
-    for one in samples:
-        if one.value is not None and one.value.node not in heard:
-            heard[one.value.node] = False
+    for node in nodes:
+        heard.setdefault(node, False)
     for node, is_heard in heard.items():
         if not is_heard:
             gone[node] = before.get(node, at)
@@ -228,33 +237,28 @@ def _doubt(node: NodeId, since: Instant, at: Instant, parts: Mapping[str, PartSt
 
 def _known_probes(
     system: System,
-    before: Mapping[tuple[ServiceName, str], Probes],
-    samples: tuple[Sample[InstanceState], ...],
-) -> Mapping[tuple[ServiceName, str], Probes]:
+    before: Mapping[Workload, Probes],
+    running: Iterable[Workload],
+) -> Mapping[Workload, Probes]:
     """Probes of every workload that should run, or runs and is remembered."""
     probes = {
         (service.name, service.workload.revision): by_kind(service.workload.probes)
         for service in system.services.values()
     }
-    if all(key in probes for key in before):
-        return probes
-    running = {
-        (sample.value.service, sample.value.revision)
-        for sample in samples
-        if sample.value is not None
-    }
-    remembered = {key: of for key, of in before.items() if key in running and key not in probes}
-    return probes | remembered
+    return probes | {key: before[key] for key in running if key in before and key not in probes}
 
 
 def _with_guesses(
     system: System,
-    known: Mapping[tuple[ServiceName, str], Probes],
+    known: Mapping[Workload, Probes],
+    running: Iterable[Workload],
     samples: tuple[Sample[InstanceState], ...],
-) -> Mapping[tuple[ServiceName, str], Probes]:
+) -> Mapping[Workload, Probes]:
     """Instances started under a spec that nobody remembers are judged by the kinds of probe
     that they report, with the present spec's thresholds."""
-    kinds: dict[tuple[ServiceName, str], set[ProbeKind]] = {}
+    if all(key in known for key in running):
+        return known
+    kinds: dict[Workload, set[ProbeKind]] = {}
     for sample in samples:
         state = sample.value
         if state is not None and (state.service, state.revision) not in known:
@@ -282,12 +286,8 @@ def _group(
     """By service; one whose members are all the same objects keeps its tuple, so that those
     who read it can tell at a glance that nothing changed."""
     groups: dict[ServiceName, list[InstanceView]] = {name: [] for name in system.services}
-    for view in shown.values():
-        service = view.state.service
-        group = groups.get(service)
-        if group is None:
-            group = groups[service] = []
-        group.append(view)
+    for service, run in groupby(shown.values(), key=_service):
+        groups.setdefault(service, []).extend(run)
     result = {}
     for name, members in groups.items():
         old = before.get(name, ())

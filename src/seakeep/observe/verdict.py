@@ -15,6 +15,13 @@ from seakeep.model.view import Health
 Probes: TypeAlias = tuple[Probe | None, Probe | None, Probe | None]
 """Startup, readiness, liveness."""
 
+# Aliases: looking a member up on its enum costs as much as the judgement, and this runs for
+# every instance in every step.
+_EXITED = Phase.EXITED
+_STARTUP, _READINESS = ProbeKind.STARTUP, ProbeKind.READINESS
+_READY, _UNREADY = Health.READY, Health.UNREADY
+_PASSES = (Health.READY, "readiness: passes")
+
 NO_PROBES: Probes = (None, None, None)
 
 
@@ -31,38 +38,41 @@ def by_kind(probes: tuple[Probe, ...]) -> Probes:
 def judge(state: InstanceState, probes: Probes, before: Health | None) -> tuple[Health, str]:
     """The verdict and what it rests on. `before` is the verdict on the same process in the last
     view, None when there was none: it decides while a run is shorter than its threshold."""
-    if state.phase is Phase.EXITED:
+    if state.phase is _EXITED:
         return Health.FAILED, state.exit_detail or "exited"
     startup, readiness, liveness = probes
     started = ready = alive = None
     for reading in state.probes:
-        if reading.kind is ProbeKind.READINESS:
+        kind = reading.kind
+        if kind is _READINESS:
             ready = reading
-        elif reading.kind is ProbeKind.LIVENESS:
-            alive = reading
-        else:
+        elif kind is _STARTUP:
             started = reading
+        else:
+            alive = reading
     if startup is not None and not (started is not None and started.passed):
         if started is not None and _failing(started, startup):
             return Health.FAILED, describe(started)
         return Health.STARTING, describe(started) if started else "startup: not checked yet"
-    if liveness is not None and alive is not None and _failing(alive, liveness):
+    if alive is not None and not alive.ok and liveness is not None and _failing(alive, liveness):
         return Health.FAILED, describe(alive)
     if readiness is None:
-        return Health.READY, "runs"
+        return _READY, "runs"
     if ready is None or not ready.passed:
         return Health.STARTING, describe(ready) if ready else "readiness: not checked yet"
+    if ready.ok and before is not _UNREADY:
+        return _PASSES
     return _readiness(ready, readiness, before)
 
 
 def _readiness(reading: ProbeReading, probe: Probe, before: Health | None) -> tuple[Health, str]:
-    """Of an instance whose readiness has passed before."""
+    """Of an instance that has been ready: its last verdict stands until a run is long enough."""
     if reading.ok:
-        if reading.count >= probe.successes or before is not Health.UNREADY:
-            return Health.READY, "readiness: passes"
-    elif reading.count < probe.failures and before is not Health.UNREADY:
-        return Health.READY, describe(reading)
-    return Health.UNREADY, describe(reading)
+        if reading.count >= probe.successes:
+            return _PASSES
+    elif before is not _UNREADY and reading.count < probe.failures:
+        return _READY, describe(reading)
+    return _UNREADY, describe(reading)
 
 
 def _failing(reading: ProbeReading, probe: Probe) -> bool:
