@@ -16,6 +16,7 @@ import typer
 
 from seakeep.cli.main import app
 from seakeep.decide.reasons import REASONS
+from seakeep.model import units
 from seakeep.spec import json_schema
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
@@ -56,8 +57,7 @@ def commands(command: Any, path: str) -> Iterator[tuple[Any, str]]:
 def command_section(command: Any, path: str) -> Iterator[str]:
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     options = [p for p in command.params if p.param_type_name == "option" and not p.hidden]
-    words = [argument.make_metavar(command.make_context(path, [], resilient_parsing=True))
-             for argument in arguments]  # fmt: skip
+    words = [argument_name(argument) for argument in arguments]
     if getattr(command, "commands", None):
         words.append("COMMAND")
     yield f"```text\n{' '.join([path, *(['[OPTIONS]'] if options else []), *words])}\n```\n"
@@ -65,7 +65,7 @@ def command_section(command: Any, path: str) -> Iterator[str]:
     if arguments:
         yield table(
             ["argument", "meaning"],
-            [[f"`{p.human_readable_name}`", p.help or ""] for p in arguments],
+            [[f"`{argument_name(p)}`", p.help or ""] for p in arguments],
         )
     if options:
         yield table(
@@ -74,9 +74,15 @@ def command_section(command: Any, path: str) -> Iterator[str]:
         )
 
 
+def argument_name(argument: Any) -> str:
+    """`SPEC`, `[NAMES]...`"""
+    name = (argument.metavar or argument.name.upper()) + ("..." if argument.nargs != 1 else "")
+    return name if argument.required else f"[{name}]"
+
+
 def option_name(option: Any) -> str:
     names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
-    return names if option.is_flag else f"{names} {option.type.name}"
+    return names if option.is_flag else f"{names} {option.metavar or option.name.upper()}"
 
 
 def option_default(option: Any) -> str:
@@ -111,13 +117,29 @@ def prose(help: str | None) -> str:
 
 # --- the spec -------------------------------------------------------------------------------
 
+AMOUNTS = {
+    units.DURATION_PATTERN: "duration",
+    units.PERCENT_PATTERN: "percentage",
+    units.RATE_PATTERN: "rate",
+    units.CPU_PATTERN: "amount of CPU",
+    units.BYTES_PATTERN: "amount of memory",
+}
+WORDS = {
+    "boolean": "true or false",
+    "integer": "whole number",
+    "null": "nothing",
+    "object": "mapping",
+    "string": "text",
+}
+
 
 def spec_page() -> str:
     schema = json_schema()
     definitions: Mapping[str, Any] = schema.get("$defs", {})
     intro = (
         "What may stand in `seakeep.yaml`. The same, for editors, is printed by "
-        "`seakeep schema`. Keys without a default are required; unknown keys are errors.\n"
+        "`seakeep schema`. Unknown keys are errors. `system`, `regions` and "
+        "`services` must be there, in the file or in one that it includes.\n"
     )
     parts = [NOTE, "# The spec\n", intro, "## The file\n", properties_table(schema, definitions)]
     for name in reached(schema, definitions):
@@ -197,18 +219,22 @@ def kind_of(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
         return f"`{as_yaml(schema['const'])}`"
     if "enum" in schema:
         return ", ".join(f"`{as_yaml(value)}`" for value in schema["enum"])
+    if amount := AMOUNTS.get(schema.get("pattern", "")):
+        return f"{amount}, as `{as_yaml(schema['examples'][0])}`"
     if examples := schema.get("examples"):
         return "such as " + ", ".join(f"`{as_yaml(example)}`" for example in examples[:3])
     kinds = schema.get("type", "anything")
     if not isinstance(kinds, str):
-        return " or ".join(kinds)
+        return "text" if "string" in kinds else " or ".join(WORDS.get(kind, kind) for kind in kinds)
     if kinds == "array":
         inner = schema.get("items")
         return f"list of {kind_of(inner, definitions)}" if isinstance(inner, dict) else "list"
-    if kinds == "object" and isinstance(inner := schema.get("additionalProperties"), dict):
-        return f"by name: {kind_of(inner, definitions)}"
-    words = {"object": "mapping", "string": "text", "null": "nothing", "boolean": "true or false"}
-    return words.get(kinds, kinds)
+    if kinds == "object":
+        members = [*schema.get("patternProperties", {}).values()]
+        members.append(schema.get("additionalProperties"))
+        inner = next((member for member in members if isinstance(member, dict)), None)
+        return f"by name: {kind_of(inner, definitions)}" if inner else "mapping"
+    return WORDS.get(kinds, kinds)
 
 
 def title(name: str) -> str:
