@@ -25,6 +25,7 @@ from seakeep.decide.placement_tally import (
     is_leaving,
     start_id,
     stop_id,
+    take_room_of_strangers,
     tally_of,
 )
 from seakeep.model.action import Action, DrainInstance, Guard, StartInstance, StopInstance
@@ -172,12 +173,6 @@ class _Step:
             memory.absent,
             {node: aside.until for node, aside in self.aside.items()},
         )
-        for start in self.asked.values():
-            room = self.rooms.nodes.get(start.node)
-            service = system.services.get(start.service)
-            if room is not None and service is not None:
-                room.take(service.workload.resources)
-                room.starting += 1
         self.starts: list[Action] = []
         self.drains: list[Action] = []
         self.stops: list[Action] = []
@@ -188,15 +183,23 @@ class _Step:
         """Leaving instances that still get requests, once asked for."""
 
     def run(self) -> None:
-        for service in self.system.services.values():
-            tally = tally_of(
+        known = self.system.services
+        tallies = [
+            tally_of(
                 self.system,
                 service,
-                self.wanted[service.name],
+                self.wanted[name],
                 self.view,
                 self.rooms,
-                [one for one in self.asked.values() if one.service == service.name],
+                [one for one in self.asked.values() if one.service == name],
             )
+            for name, service in known.items()
+        ]
+        strangers = [of for name, of in self.view.by_service.items() if name not in known and of]
+        for members in strangers:
+            take_room_of_strangers(members, self.rooms)
+        for tally in tallies:
+            service = tally.service
             moves = moves_of(tally, grid_of(self.system, service, self.rooms))
             for start in moves.starts:
                 self._start(start, tally)
@@ -207,18 +210,17 @@ class _Step:
             for one in tally.draining:
                 self._stop_when_drained(one, service)
             self.is_quiet = self.is_quiet and tally.is_steady and not tally.lost
-        for name, members in self.view.by_service.items():
-            if name not in self.system.services:
-                self._let_go(members)
+        for members in strangers:
+            self._let_go(members)
         for node, aside in self.aside.items():
-            self._note("placement.aside", node, until_ns=aside.until, failures=aside.failures)
+            if self.view.at < aside.until:
+                self._note("placement.aside", node, until_ns=aside.until, failures=aside.failures)
 
     def decision(self, nodes: tuple[object, ...]) -> Decision[PlacementMemory]:
         actions = (*self.starts, *self.drains, *self.stops)
-        wakes = [*self.wakes, *(aside.until for aside in self.aside.values())]
         if self.rooms.wake_at is not None:
-            wakes.append(self.rooms.wake_at)
-        wake_at = min(wakes, default=None)
+            self.wakes.append(self.rooms.wake_at)
+        wake_at = min(self.wakes, default=None)
         reasons = tuple(self.reasons)
         settled = None
         if self.is_quiet and not actions and wake_at is None:
@@ -313,7 +315,7 @@ class _Step:
 
     def _let_go(self, members: tuple[InstanceView, ...]) -> None:
         """Instances of a service that left the spec."""
-        self.is_quiet = self.is_quiet and not members
+        self.is_quiet = False
         for one in members:
             if one.health is Health.LOST or is_leaving(one, self.view):
                 self._stop_when_drained(one, None)

@@ -54,9 +54,18 @@ class NodeRoom:
         by_memory = self.memory_free // need.memory_bytes if need.memory_bytes else 1 << 30
         return max(0, min(by_cpu, by_memory))
 
-    def take(self, need: Resources) -> None:
-        self.cpu_free -= need.cpu_millicores
-        self.memory_free -= need.memory_bytes
+    def take(self, need: Resources, count: int = 1) -> None:
+        self.cpu_free -= count * need.cpu_millicores
+        self.memory_free -= count * need.memory_bytes
+
+    def judge(self, health: Health) -> None:
+        """Learn about the node from the verdict on an instance that is on it."""
+        if health is Health.LOST:
+            self.status = NodeStatus.DOWN
+        elif health is Health.UNKNOWN and self.status is NodeStatus.UP:
+            self.status = NodeStatus.WAITING
+        elif health is Health.STARTING:
+            self.starting += 1
 
     def used_fraction_with(self, need: Resources) -> float:
         """Mean of the CPU and memory in use once `need` is taken too: 0 to 1."""
@@ -79,8 +88,8 @@ class Rooms:
 def rooms_of(
     system: System, view: View, absent: Mapping[NodeId, Instant], aside: Mapping[NodeId, Instant]
 ) -> Rooms:
-    """All nodes of the spec with what runs on them taken. `aside`: until when a node that could
-    not start something is left alone."""
+    """All nodes of the spec, empty. `aside`: until when a node that could not start something is
+    left alone."""
     nodes: dict[NodeId, NodeRoom] = {}
     by_place: dict[Place, list[NodeRoom]] = {}
     still_absent: dict[NodeId, Instant] = {}
@@ -108,38 +117,9 @@ def rooms_of(
             memory_free=capacity.memory_bytes,
         )
         by_place.setdefault((node.region, node.zone), []).append(room)
-    rooms = Rooms(
+    return Rooms(
         nodes=nodes, by_place=by_place, absent=still_absent, wake_at=min(wakes, default=None)
     )
-    _fill(rooms, system, view)
-    return rooms
-
-
-def _fill(rooms: Rooms, system: System, view: View) -> None:
-    """Take what runs, and judge nodes by the verdicts on what runs on them."""
-    nodes = rooms.nodes
-    for name, members in view.by_service.items():
-        service = system.services.get(name)
-        need = None if service is None else service.workload.resources
-        cpu = 0 if need is None else need.cpu_millicores
-        memory = 0 if need is None else need.memory_bytes
-        for one in members:
-            state = one.state
-            room = nodes.get(state.node)
-            if room is None:
-                continue
-            health = one.health
-            if health is Health.LOST:
-                room.status = NodeStatus.DOWN
-                continue
-            if need is None:  # its size left with the spec: what it uses is what it takes
-                cpu, memory = int(state.cpu_millicores), state.memory_bytes
-            room.cpu_free -= cpu
-            room.memory_free -= memory
-            if health is Health.STARTING:
-                room.starting += 1
-            elif health is Health.UNKNOWN and room.status is NodeStatus.UP:
-                room.status = NodeStatus.WAITING
 
 
 class NodePicker:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from seakeep.decide.placement_nodes import Place, Rooms
 from seakeep.model.ids import InstanceId, NodeId, RegionName, ServiceName, ZoneName
 from seakeep.model.observation import Phase
-from seakeep.model.system import Service, System, ZoneSpread
+from seakeep.model.system import Resources, Service, System, ZoneSpread
 from seakeep.model.time import Instant
 from seakeep.model.view import Health, InstanceView, View
 
@@ -41,6 +41,9 @@ class Tally:
     """On their way out, or about to be told so."""
     lost: list[InstanceView] = field(default_factory=list)
     asked: list[AskedStart] = field(default_factory=list)
+    """Starts under way of what will be keepers."""
+    strays: int = 0
+    """Starts under way that the spec has overtaken."""
     ready: int = 0
     """Keepers and leavers that are READY."""
     by_place: dict[Place, int] = field(default_factory=dict)
@@ -55,7 +58,7 @@ class Tally:
     @property
     def placed(self) -> int:
         """Those that are there to serve, now or soon. Lost and draining ones are not."""
-        return self.kept + len(self.leavers)
+        return self.kept + len(self.leavers) + self.strays
 
     @property
     def live(self) -> int:
@@ -81,6 +84,7 @@ class Tally:
             and not self.leavers
             and not self.draining
             and not self.asked
+            and not self.strays
         )
 
 
@@ -92,35 +96,62 @@ def tally_of(
     rooms: Rooms,
     asked: Iterable[AskedStart],
 ) -> Tally:
-    """One pass over the service's instances."""
+    """One pass over the service's instances. Takes their room on the nodes, and tells the nodes
+    what is known of them."""
     tally = Tally(service=service, wanted=wanted)
-    nodes, regions = rooms.nodes, regions_of(system, service)
-    revision = service.workload.revision
-    any_zone = service.spread.zones is ZoneSpread.ANY
-    by_place, by_node = tally.by_place, tally.by_node
+    regions = regions_of(system, service)
+    allowed = {name for name, room in rooms.nodes.items() if room.region in regions}
+    revision, need = service.workload.revision, service.workload.resources
+    keepers, by_node = tally.keepers, tally.by_node
+    idle = 0
     for one in view.by_service.get(service.name, ()):
         state, health = one.state, one.health
+        node = state.node
+        if health is not Health.READY:
+            idle += health is not Health.LOST and not is_leaving(one, view)
+            room = rooms.nodes.get(node)
+            if room is not None:
+                room.judge(health)
         if health is Health.LOST:
             tally.lost.append(one)
-            continue
-        if is_leaving(one, view):
+        elif is_leaving(one, view):
             tally.draining.append(one)
-            continue
-        if health is Health.READY:
-            tally.ready += 1
-        if state.revision == revision and state.node in nodes and state.region in regions:
-            tally.keepers.append(one)
-            place = (state.region, ANY_ZONE if any_zone else state.zone)
-            by_place[place] = by_place.get(place, 0) + 1
-            by_node[state.node] = by_node.get(state.node, 0) + 1
+        elif state.revision == revision and node in allowed:
+            keepers.append(one)
+            by_node[node] = by_node.get(node, 0) + 1
         else:
             tally.leavers.append(one)
+    tally.ready = len(keepers) + len(tally.leavers) - idle
     for start in asked:
+        if start.revision != revision or start.node not in allowed:
+            tally.strays += 1
+            continue
         tally.asked.append(start)
-        place = (start.region, ANY_ZONE if any_zone else start.zone)
-        by_place[place] = by_place.get(place, 0) + 1
         by_node[start.node] = by_node.get(start.node, 0) + 1
+        rooms.nodes[start.node].starting += 1
+    for name, count in by_node.items():
+        room = rooms.nodes[name]
+        room.take(need, count)
+        place = (room.region, ANY_ZONE if service.spread.zones is ZoneSpread.ANY else room.zone)
+        tally.by_place[place] = tally.by_place.get(place, 0) + count
+    for one in (*tally.leavers, *tally.draining):
+        if one.state.node in rooms.nodes:
+            rooms.nodes[one.state.node].take(need)
     return tally
+
+
+def take_room_of_strangers(members: Iterable[InstanceView], rooms: Rooms) -> None:
+    """Of a service that left the spec, and its size with it: what they use is what they take."""
+    for one in members:
+        room = rooms.nodes.get(one.state.node)
+        if room is None:
+            continue
+        room.judge(one.health)
+        if one.health is not Health.LOST:
+            used = Resources(
+                cpu_millicores=int(one.state.cpu_millicores), memory_bytes=one.state.memory_bytes
+            )
+            room.take(used)
 
 
 def regions_of(system: System, service: Service) -> dict[RegionName, float]:
@@ -132,11 +163,10 @@ def regions_of(system: System, service: Service) -> dict[RegionName, float]:
 def is_leaving(one: InstanceView, view: View) -> bool:
     """Whether it drains, stops, or has been told to."""
     state = one.state
-    return (
-        state.draining_since is not None
-        or state.phase is Phase.STOPPING
-        or (bool(view.pending) and (drain_id(one) in view.pending or stop_id(one) in view.pending))
-    )
+    if state.draining_since is not None or state.phase is Phase.STOPPING:
+        return True
+    pending = view.pending
+    return bool(pending) and (drain_id(one) in pending or stop_id(one) in pending)
 
 
 def place_of(one: InstanceView, service: Service) -> Place:
