@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.live import Live
 
 from seakeep import __version__
-from seakeep.cli.up import start_supervisor
+from seakeep.runtime.daemon import start_supervisor
 from seakeep.engines.local.layout import Layout, layout_for
 from seakeep.runtime.teardown import down
 from seakeep.spec import load

@@ -14,7 +14,7 @@ from pathlib import Path
 from demo.traffic import Load
 from demo.watch import Document, Snapshot, Watch, all_well, enough, in_rotation, instances
 
-from seakeep.cli.up import start_supervisor
+from seakeep.runtime.daemon import start_supervisor
 from seakeep.engines.local import processes
 from seakeep.engines.local.layout import Layout
 from seakeep.model.system import Fault, FaultKind

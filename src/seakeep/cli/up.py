@@ -1,8 +1,5 @@
 """`seakeep up`: start the system of a spec, or apply a changed spec to it."""
 
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,9 +10,9 @@ from seakeep.cli import output
 from seakeep.cli.check import load_or_fail
 from seakeep.engines.local.layout import Layout, layout_for
 from seakeep.runtime import control
+from seakeep.runtime.daemon import SupervisorFailed, start_supervisor
 from seakeep.runtime.teardown import supervisor_identity
 
-SUPERVISOR_DEADLINE_S = 30.0
 POLL_S = 0.2
 
 
@@ -44,7 +41,7 @@ def up(
     system = load_or_fail(spec)
     layout = layout_for(spec.parent)
     if supervisor_identity(layout) is None:
-        start_supervisor(layout, spec)
+        _start(layout, spec)
     else:
         reply = _reload(layout, spec)
         what = "applying the changed spec" if reply["changed"] else "the spec is unchanged"
@@ -59,41 +56,11 @@ def up(
             output.data(f"{region['name']}: http://{region['edge']['address']}/")
 
 
-def start_supervisor(layout: Layout, spec: Path) -> None:
-    """Start the daemon detached and return once it answers. Exits with its own words when it
-    cannot start."""
-    layout.create()
-    log = layout.log("supervisor")
-    with log.open("ab") as out:
-        start = log.stat().st_size
-        child = subprocess.Popen(
-            [sys.executable, "-m", "seakeep.runtime.supervisor", "--spec", str(spec)],
-            stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-            cwd=spec.parent, start_new_session=True, close_fds=True, env=dict(os.environ),
-        )  # fmt: skip
-    deadline = time.monotonic() + SUPERVISOR_DEADLINE_S
-    while time.monotonic() < deadline:
-        try:
-            control.call(layout.supervisor_socket, "status")
-            return
-        except control.ControlError:
-            pass
-        if child.poll() is not None:
-            with log.open("rb") as written:
-                written.seek(start)
-                said = written.read().decode(errors="replace").strip().splitlines()
-            output.fail(
-                f"the supervisor ended with exit code {child.returncode}: "
-                + (said[-1] if said else "it said nothing"),
-                hint=f"its log is {log}",
-                code=1,
-            )
-        time.sleep(0.05)
-    output.fail(
-        f"the supervisor did not answer within {SUPERVISOR_DEADLINE_S:.0f} s",
-        hint=f"its log is {log}; `seakeep down` clears up",
-        code=1,
-    )
+def _start(layout: Layout, spec: Path) -> None:
+    try:
+        start_supervisor(layout, spec)
+    except SupervisorFailed as error:
+        output.fail(str(error), hint=error.hint, code=1)
 
 
 def _reload(layout: Layout, spec: Path) -> dict[str, Any]:
