@@ -27,7 +27,7 @@ $(STAMP): requirements.lock pyproject.toml scripts/make_venv.sh
 	@touch $(STAMP)
 
 demo: $(STAMP) ## run the example in two regions and break it: about three minutes
-	@$(PY) examples/shop/demo.py
+	@cd examples/shop && ../../$(PY) -m demo
 
 test: $(STAMP) ## lint, build the docs, run every test
 	@$(MAKE) --no-print-directory lint
@@ -54,8 +54,8 @@ docs: $(STAMP) ## write the reference pages from the code and build site/
 	$(PY) scripts/reference.py
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 
-bench: $(STAMP) ## run every benchmarks/bench_*.py, one after the other
-	@for file in benchmarks/bench_*.py; do \
+bench: $(STAMP) ## run every program of benchmarks/, one after the other
+	@for file in benchmarks/[!_]*.py; do \
 	  echo "bench: $$file"; $(PY) "$$file" || exit 1; \
 	done
 
