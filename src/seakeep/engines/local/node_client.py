@@ -137,16 +137,21 @@ class NodeClient:
                 await self.close()
                 raise
 
-    async def request(self, verb: str, **fields: Any) -> dict[str, Any]:
+    async def request(self, verb: str, timeout: float = 30.0, **fields: Any) -> dict[str, Any]:
         """The agent's reply: `status` (`done`), `detail`, and what the verb adds. Raises
-        NodeRefused or NodeError when it says no, ConnectionError when it is lost first."""
+        NodeRefused or NodeError when it says no, ConnectionError when it is lost first,
+        TimeoutError when it is stuck; all are OSErrors."""
         if self._writer is None:
             raise ConnectionError("not connected to the node")
         self._last_id += 1
+        number = self._last_id
         reply: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._waiting[self._last_id] = reply
-        self._writer.write(encode_line({"id": self._last_id, "verb": verb, **fields}))
-        return _checked(await reply)
+        self._waiting[number] = reply
+        self._writer.write(encode_line({"id": number, "verb": verb, **fields}))
+        try:
+            return _checked(await asyncio.wait_for(reply, timeout))
+        finally:
+            self._waiting.pop(number, None)
 
     async def start(
         self,
@@ -197,7 +202,7 @@ class NodeClient:
         self._on_lost()
 
     def _take(self, message: dict[str, Any]) -> None:
-        if "report" in message:
+        if "id" not in message:
             report = merge_report(self._known, message["report"])
             self._known = {state.id: state for state in report.instances}
             self._on_report(report)
