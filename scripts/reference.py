@@ -1,6 +1,6 @@
 """Write the reference pages of the docs from the code they describe.
 
-    python scripts/reference.py        docs/reference/{cli,spec,reasons}.md
+    python scripts/reference.py [folder]        docs/reference/{cli,spec,reasons}.md
 
 The pages are not kept in the repository: they are written whenever the docs are built, so that
 they cannot fall behind.
@@ -269,12 +269,13 @@ def reasons_page() -> str:
     return "\n".join(parts)
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
+    folder = Path(arguments[0]) if arguments else FOLDER
     for name, page in (("cli", cli_page), ("spec", spec_page), ("reasons", reasons_page)):
         text = page().rstrip() + "\n"
-        (FOLDER / f"{name}.md").write_text(text, encoding="utf-8")
+        (folder / f"{name}.md").write_text(text, encoding="utf-8")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
