@@ -53,11 +53,11 @@ from seakeep.spec.document import (
     NodesPart,
     ObjectivePart,
     RegionPart,
-    ScenarioPart,
-    StepPart,
     TrafficPart,
 )
-from seakeep.spec.service import ProbePart, RoutePart, ServicePart, SpreadPart, probe_timeout
+from seakeep.spec.routing import RoutePart
+from seakeep.spec.scenario import ScenarioPart, StepPart
+from seakeep.spec.service import ProbePart, ServicePart, SpreadPart, probe_timeout
 
 NODE_CPU_MILLICORES = 4000
 NODE_MEMORY_BYTES = 8 * 2**30

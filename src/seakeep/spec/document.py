@@ -26,7 +26,9 @@ from seakeep.spec.fields import (
     described,
     fault,
 )
-from seakeep.spec.service import Port, ServicePart
+from seakeep.spec.routing import Port
+from seakeep.spec.scenario import LinkPair, ScenarioPart
+from seakeep.spec.service import ServicePart
 
 LATER_SECTIONS = (
     "databases",
@@ -45,6 +47,8 @@ LATER_SECTIONS = (
 class NodesPart(Part):
     """The machines of a zone, alike. What is not given is taken from the region."""
 
+    example = "{count: 1, cpu: 4, memory: 8GiB}"
+
     count: int | None = Field(default=None, ge=1, le=1000, description="How many. Default 1.")
     cpu: Cpu | None = Field(default=None, description="Cores that each offers. Default 4.")
     memory: Memory | None = Field(
@@ -54,6 +58,8 @@ class NodesPart(Part):
 
 class ZonePart(Part):
     """A part of a region that fails on its own."""
+
+    example = "{nodes: {count: 2}}"
 
     nodes: NodesPart = Field(default=NodesPart(), description="Its machines, where they differ.")
 
@@ -117,6 +123,8 @@ Coordinates: TypeAlias = Annotated[
 class RegionPart(Part):
     """A place far from the others, made of zones."""
 
+    example = "{zones: [a, b]}"
+
     zones: Annotated[
         dict[Name, ZonePart],
         AfterValidator(_some),
@@ -132,45 +140,10 @@ class RegionPart(Part):
     )
 
 
-PAIR = re.compile(r"([a-z][a-z0-9-]*)([~>])([a-z][a-z0-9-]*)")
-
-
-def _link_pair(value: str) -> str:
-    match = PAIR.fullmatch(value)
-    if match is None or match[2] != "~" or match[1] == match[3]:
-        raise fault(f"'{value[:80]}' is not a pair of regions", "write us-east~eu-west")
-    return f"{match[1]}~{match[3]}"
-
-
-def _fault_pair(value: str) -> str:
-    match = PAIR.fullmatch(value)
-    if match is None or match[1] == match[3]:
-        raise fault(
-            f"'{value[:80]}' is not a pair of regions",
-            "write us-east~eu-west for both ways, us-east>eu-west for one",
-        )
-    one, way, other = match.groups()
-    return f"{min(one, other)}~{max(one, other)}" if way == "~" else f"{one}>{other}"
-
-
-_PAIR_PATTERN = r"^[a-z][a-z0-9-]*~[a-z][a-z0-9-]*$"
-_FAULT_PAIR_PATTERN = r"^[a-z][a-z0-9-]*[~>][a-z][a-z0-9-]*$"
-LinkPair: TypeAlias = Annotated[
-    str,
-    AfterValidator(_link_pair),
-    WithJsonSchema({"type": "string", "pattern": _PAIR_PATTERN}),
-]
-FaultPair: TypeAlias = Annotated[
-    str,
-    AfterValidator(_fault_pair),
-    WithJsonSchema(
-        {"type": "string", "pattern": _FAULT_PAIR_PATTERN, "examples": ["us-east~eu-west"]}
-    ),
-]
-
-
 class EdgePart(Part):
     """Where clients come in."""
+
+    example = "{port: 8080}"
 
     port: Port = Field(default=8080, description="The port of every region's edge. Default 8080.")
 
@@ -181,6 +154,8 @@ class EdgePart(Part):
 class DiurnalPart(Part):
     """A wave around the rate."""
 
+    example = "{period: 1d, amplitude: 50%}"
+
     period: PositiveSpan = Field(default=DAY, description="Of one wave. Default 1d.")
     amplitude: Fraction = Field(
         default=0.5, description="How far the rate swings, of the mean. Default 50%."
@@ -189,6 +164,8 @@ class DiurnalPart(Part):
 
 class ShapePart(Part):
     """How arrivals are spread over time. A bare name takes its defaults."""
+
+    example = "poisson, constant, diurnal or {step: {30s: 300/s}}"
 
     short_schema: ClassVar[dict[str, Any] | None] = {"enum": ["poisson", "constant", "diurnal"]}
 
@@ -250,6 +227,8 @@ class ShapePart(Part):
 class TrafficPart(Part):
     """Clients in one place that send requests to one service."""
 
+    example = "{from: [40.7, -74.0], to: web, rate: 120/s}"
+
     origin: Coordinates = Field(
         alias="from", description="Where they are: [latitude, longitude] in degrees."
     )
@@ -273,7 +252,8 @@ def _latency(value: object) -> tuple[float, int]:
     if match is None:
         raise fault(f"'{value[:60]}' is not a latency objective", hint)
     try:
-        target, threshold = parse_percent(match[1]), parse_duration(match[2])
+        target = parse_percent(match[1].strip())
+        threshold = parse_duration(match[2].strip())
     except UnitError as error:
         raise fault(str(error), hint) from None
     if threshold == 0:
@@ -293,6 +273,8 @@ def _target(value: float) -> float:
 class ObjectivePart(Part):
     """An SLO: the share of requests that is good over a window. Either availability or
     latency."""
+
+    example = "{service: web, availability: 99.9%}"
 
     service: Name = Field(description="The service.")
     availability: Annotated[Fraction, AfterValidator(_target)] | None = Field(
@@ -326,107 +308,6 @@ class ObjectivePart(Part):
         return self
 
 
-# --- scenarios --------------------------------------------------------------
-
-
-class LosePart(Part):
-    """The place that goes dark: one of region, zone and node."""
-
-    region: Text | None = Field(default=None, description="`us-east`.")
-    zone: Text | None = Field(default=None, description="`us-east/a`.")
-    node: Text | None = Field(default=None, description="`us-east/a/0`: the first node of zone a.")
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if sum(v is not None for v in (self.region, self.zone, self.node)) != 1:
-            raise fault("lose takes exactly one of region, zone and node", "{zone: us-east/a}")
-        return self
-
-
-class SlowPart(Part):
-    """A service or instance that gets less CPU."""
-
-    service: Text = Field(description="A service, or one instance such as `web-3`.")
-    cpu: Fraction = Field(description="The share of its CPU that is left: `20%`.")
-
-
-class DelayPart(Part):
-    """A link that takes longer."""
-
-    link: FaultPair = Field(description="`us-east~eu-west`, or `us-east>eu-west` for one way.")
-    by: PositiveSpan = Field(description="Added to every message, one way: `200ms`.")
-
-
-class SurgePart(Part):
-    """A traffic source that sends more."""
-
-    traffic: Name = Field(description="The traffic source.")
-    factor: Annotated[float, Field(gt=0, le=1e6)] = Field(description="Times its rate: `3`.")
-
-
-FAULT_KEYS = ("lose", "kill", "freeze", "slow", "partition", "delay", "surge")
-
-
-class StepPart(Part):
-    """One fault: when, what, for how long."""
-
-    at: Span = Field(description="Since the start of the scenario.")
-    lasts: PositiveSpan | None = Field(
-        default=None, alias="for", description="How long. Default: to the end of the scenario."
-    )
-    lose: LosePart | None = Field(default=None, description="A region, zone or node goes dark.")
-    kill: Text | None = Field(
-        default=None,
-        description="SIGKILL to an instance (`web-3`), or to one of a service (`web`).",
-    )
-    freeze: Text | None = Field(default=None, description="SIGSTOP, in the same way.")
-    slow: SlowPart | None = Field(default=None, description="Less CPU.")
-    partition: FaultPair | None = Field(
-        default=None,
-        description="No messages: `us-east~eu-west`, or `us-east>eu-west` for one way.",
-    )
-    delay: DelayPart | None = Field(default=None, description="A link takes longer.")
-    surge: SurgePart | None = Field(default=None, description="More traffic.")
-
-    @property
-    def given(self) -> list[str]:
-        return [key for key in FAULT_KEYS if getattr(self, key) is not None]
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if len(self.given) != 1:
-            what = " and ".join(self.given) if self.given else "none"
-            raise fault(
-                f"a step has exactly one fault, this has {what}",
-                f"write one of {', '.join(FAULT_KEYS)}; two faults are two steps",
-                (self.given[1],) if self.given else (),
-            )
-        if self.kill is not None and self.lasts is not None:
-            raise fault(
-                "kill has no length", "remove for; to stop an instance for a time, freeze", ("for",)
-            )
-        return self
-
-
-class ExpectPart(Part):
-    """What must hold."""
-
-    recovery: PositiveSpan | None = Field(
-        default=None,
-        description="Objectives are met again within this time of the last fault's end.",
-    )
-
-
-class ScenarioPart(Part):
-    """Faults, one after the other, and what the system must do."""
-
-    duration: PositiveSpan = Field(description="How long it runs.")
-    steps: list[StepPart] = Field(default=[], description="The faults.")
-    expect: ExpectPart = Field(
-        default=ExpectPart(), description="What must hold, beside the objectives."
-    )
-
-
 # --- the whole --------------------------------------------------------------
 
 
@@ -458,7 +339,9 @@ class Document(Part):
         description="One-way latency between regions: `us-east~eu-west: 38ms`. Pairs that are "
         "not named follow the distance between the regions' coordinates.",
     )
-    edge: EdgePart = Field(default=EdgePart(), description="Where clients come in.")
+    edge: EdgePart = Field(
+        default=EdgePart(), description="Where clients come in: the edge of every region."
+    )
     services: Annotated[dict[Name, ServicePart], AfterValidator(_some)] = Field(
         description="The programs that make up the system."
     )

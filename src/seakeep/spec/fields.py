@@ -45,6 +45,9 @@ class Part(BaseModel):
     short_schema: ClassVar[dict[str, Any] | None] = None
     """JSON Schema of the short form; None when there is none."""
 
+    example: ClassVar[str] = "{key: value}"
+    """What to write where something else than a mapping was written."""
+
     @classmethod
     def expand(cls, value: Any) -> Any:
         """The long form of a short one; anything else as it is."""
@@ -53,7 +56,10 @@ class Part(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _expand(cls, value: Any) -> Any:
-        return cls.expand(value)
+        long = cls.expand(value)
+        if not isinstance(long, dict):
+            raise fault(f"cannot be {described(value)}", f"write {cls.example}")
+        return long
 
     @classmethod
     def __get_pydantic_json_schema__(
@@ -104,7 +110,7 @@ def described(value: object) -> str:
     if isinstance(value, str):
         return "text"
     if isinstance(value, int | float):
-        return "a number"
+        return repr(value)
     return "a mapping" if isinstance(value, dict) else "a list"
 
 
@@ -129,6 +135,7 @@ _duration_schema = WithJsonSchema(
     {
         "type": ["string", "integer"],
         "pattern": units.DURATION_PATTERN,
+        "minimum": 0,
         "maximum": 0,
         "examples": ["300ms", "15s", "1h30m"],
     }
@@ -169,7 +176,9 @@ def _share(value: object) -> float | None:
     except units.UnitError as error:
         raise fault(str(error), error.hint) from None
     if fraction is None:
-        shown = f"write {value}%" if isinstance(value, int | float) else "write 60% or even"
+        shown = "write 60% or even"
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            shown = f"write {value * 100 if 0 < value < 1 else value:g}%"
         raise fault(f"must be a percentage or even, not {described(value)}", shown)
     return _fraction(fraction)
 
@@ -255,8 +264,10 @@ _SHELL_WORDS = ("&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1")
 
 
 def _split_command(value: object) -> Any:
-    if not isinstance(value, str):
+    if isinstance(value, list):
         return value
+    if not isinstance(value, str):
+        raise fault(f"must be text or a list, not {described(value)}", "write python app.py")
     try:
         words = shlex.split(value)
     except ValueError as error:

@@ -144,22 +144,24 @@ class _Reader:
         pattern = item.text
         if not any(c in pattern for c in "*?["):
             return [(path.parent / pattern, item.mark)]
-        found = glob.iglob(
-            glob.escape(str(path.parent)) + os.sep + pattern
-            if not os.path.isabs(pattern)
-            else pattern,
-            recursive=True,
-        )
+        whole = pattern if os.path.isabs(pattern) else f"{glob.escape(str(path.parent))}/{pattern}"
+        found = glob.iglob(whole, recursive=True)
         try:
-            names = sorted(itertools.islice((n for n in found if os.path.isfile(n)), FILES_MAX + 1))
+            names = sorted(itertools.islice(filter(os.path.isfile, found), FILES_MAX + 1))
         except (OSError, ValueError, RecursionError):
             names = []
         own = path.resolve()
-        # path.parent is "." for a bare file name: take it off again, for readable messages.
+        # A bare file name lies in ".", which messages are better off without.
         matches = [Path(os.path.normpath(name)) for name in names if Path(name).resolve() != own]
         if not matches:
-            problem = problem_at(item.mark, f"'{pattern}' matches no file", "see the folder's name")
-            self.problems.append(_as_warning(problem))
+            self.problems.append(
+                problem_at(
+                    item.mark,
+                    f"'{pattern}' matches no file",
+                    "patterns are relative to this file; mend it, or remove it",
+                    Severity.WARNING,
+                )
+            )
         return [(match, item.mark) for match in matches]
 
     def _included(self, target: Path, mark: Mark) -> Mapping | None:
@@ -214,17 +216,6 @@ def _decoded(raw: bytes, path: Path) -> str:
                 "a spec is plain text in UTF-8; save it as such, or name the right file",
             )
         ) from None
-
-
-def _as_warning(problem: Problem) -> Problem:
-    return Problem(
-        file=problem.file,
-        line=problem.line,
-        column=problem.column,
-        message=problem.message,
-        hint=problem.hint,
-        severity=Severity.WARNING,
-    )
 
 
 def _merge(into: Mapping, other: Mapping, problems: list[Problem]) -> None:

@@ -44,6 +44,7 @@ def load(path: Path) -> Loaded:
     return Loaded(system=build(document), warnings=in_order(problems), files=tuple(gathered.files))
 
 
+_SECTIONS = tuple(Document.model_fields)
 _NAMED = ("regions", "services", "traffic", "network")
 
 
@@ -75,7 +76,8 @@ def plain_of(node: Node, path: tuple[str, ...] = ()) -> Any:
         return [plain_of(item, (*path, "")) for item in node.items]
     plain = {key: plain_of(value, (*path, key)) for key, (_, value) in node.entries.items()}
     if not path:
-        return {key: value for key, value in plain.items() if value is not None}
+        empty = [key for key, value in plain.items() if value is None]
+        return {k: v for k, v in plain.items() if k not in empty or k not in _SECTIONS}
     return plain
 
 

@@ -1,6 +1,7 @@
 """What pydantic found → problems at a line and a column, in words that say what to write."""
 
 import difflib
+from functools import lru_cache
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -29,9 +30,19 @@ SYNONYMS = {
 """Words that other tools use for the same thing."""
 
 
+PROBLEMS_MAX = 1000
+"""Beyond this many a file is no spec at all, and each further one costs time."""
+
+
 def problems_of(error: ValidationError, root: Mapping) -> list[Problem]:
-    """One problem for each error, at the deepest node of its location that exists."""
-    return [_problem(found, root) for found in error.errors(include_url=False, include_input=True)]
+    """One problem for each error, at the deepest node of its location that exists; of more
+    than PROBLEMS_MAX the first, and how many there are beside."""
+    found = error.errors(include_url=False, include_input=True)
+    problems = [_problem(one, root) for one in found[:PROBLEMS_MAX]]
+    if len(found) > PROBLEMS_MAX:
+        rest = f"and {len(found) - PROBLEMS_MAX:,} more errors in this file"
+        problems.append(problem_at(root.mark, rest, "is this the right file?"))
+    return problems
 
 
 def _problem(found: Any, root: Mapping) -> Problem:
@@ -137,14 +148,13 @@ def _unknown(location: Location, root: Mapping) -> Problem:
         )
     known = known_keys(location[:-1])
     words = {**{k: v for k, v in SYNONYMS.items() if v in known}, **{k: k for k in known}}
-    close = difflib.get_close_matches(name.lower(), words, n=1, cutoff=0.7)
+    close = difflib.get_close_matches(name[:63].lower(), words, n=1, cutoff=0.7)
     if close:
         better = words[close[0]]
         hint = f"did you mean {better}?"
     else:
         hint = f"known here: {', '.join(known)}" if known else ""
-    shown = "".join(c if c.isprintable() else "?" for c in name[:60])
-    return problem_at(mark, _named(location[:-1], f"unknown key '{shown}'"), hint)
+    return problem_at(mark, _named(location[:-1], f"unknown key '{name[:60]}'"), hint)
 
 
 def known_keys(location: Location) -> list[str]:
@@ -178,9 +188,13 @@ def _inside(kind: Any, part: str | int) -> Any:
     return model if is_container or model is None else _inside(model, part)
 
 
+_COMPARED_MAX = 500
+
+
+@lru_cache(maxsize=1024)
 def nearest(name: str, names: tuple[str, ...]) -> str:
     """A hint that names the nearest of some names, or all of them when they are few."""
-    close = difflib.get_close_matches(name, names, n=1)
+    close = difflib.get_close_matches(name[:63], names[:_COMPARED_MAX], n=1)
     if close:
         return f"did you mean {close[0]}?"
     if not names:

@@ -26,7 +26,7 @@ from ruamel.yaml.events import (
     StreamEndEvent,
 )
 
-from seakeep.spec.problem import Problem
+from seakeep.spec.problem import Problem, Severity, one_line
 
 DEPTH_MAX = 40
 NODES_MAX = 200_000
@@ -93,8 +93,17 @@ class Mapping:
 Node: TypeAlias = Scalar | Sequence | Mapping
 
 
-def problem_at(mark: Mark, message: str, hint: str = "") -> Problem:
-    return Problem(file=mark.file, line=mark.line, column=mark.column, message=message, hint=hint)
+def problem_at(
+    mark: Mark, message: str, hint: str = "", severity: Severity = Severity.ERROR
+) -> Problem:
+    return Problem(
+        file=mark.file,
+        line=mark.line,
+        column=mark.column,
+        message=one_line(message),
+        hint=one_line(hint),
+        severity=severity,
+    )
 
 
 class Unreadable(Exception):
@@ -256,12 +265,13 @@ class _Composer:
     def _alias(self, event: Any, mark: Mark) -> Node:
         target = self.anchors.get(event.anchor)
         if target is None:
+            name = event.anchor[:60]
             raise Unreadable(
                 problem_at(
                     mark,
-                    f"alias *{event.anchor} has no anchor before it",
-                    f"write &{event.anchor} at the value that it repeats, earlier in this file; "
-                    "text that begins with * needs quotes",
+                    f"alias *{name} has no anchor before it",
+                    f"write &{name} at the value that it repeats, earlier in this file; text "
+                    "that begins with * needs quotes",
                 )
             )
         self._grow(target.size, mark)
@@ -273,7 +283,7 @@ class _Composer:
         if tag is not None and tag not in _STR_TAGS and tag not in _PLAIN_TAGS:
             shown = tag.replace("tag:yaml.org,2002:", "!!")
             self.problems.append(
-                problem_at(mark, f"tag {shown} is not used in a spec", "remove the tag")
+                problem_at(mark, f"tag {shown[:60]} is not used in a spec", "remove the tag")
             )
         return tag not in _STR_TAGS and not getattr(event, "style", None)
 

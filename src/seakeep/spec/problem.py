@@ -27,6 +27,16 @@ class Problem:
         return f"{self.file}:{self.line}:{self.column}: {self.severity}: {self.message}"
 
 
+TEXT_MAX = 600
+
+
+def one_line(text: str) -> str:
+    """Text that may hold what a file holds, made safe to print: control characters become
+    question marks, and what is too long is cut."""
+    plain = text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+    return plain if len(plain) <= TEXT_MAX else plain[:TEXT_MAX] + "…"
+
+
 class SpecError(Exception):
     """The spec cannot be used. `problems` holds every finding, warnings too, sorted."""
 

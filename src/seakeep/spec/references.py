@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from seakeep.spec.build import fault_of, node_capacity
-from seakeep.spec.document import PAIR, Document, StepPart
+from seakeep.spec.document import Document
 from seakeep.spec.messages import (
+    PROBLEMS_MAX,
     Location,
     dotted,
     key_mark,
@@ -17,9 +18,11 @@ from seakeep.spec.messages import (
     walk,
 )
 from seakeep.spec.nodes import Mapping as Tree
-from seakeep.spec.nodes import Scalar, Sequence, place
+from seakeep.spec.nodes import Scalar, Sequence, place, problem_at
 from seakeep.spec.problem import Problem, Severity
-from seakeep.spec.service import RoutePart, ServicePart
+from seakeep.spec.routing import RoutePart
+from seakeep.spec.scenario import PAIR, StepPart
+from seakeep.spec.service import ServicePart
 
 
 def check_references(
@@ -61,19 +64,11 @@ class _Checker:
         key: bool = False,
         severity: Severity = Severity.ERROR,
     ) -> None:
-        if self.is_aside(location):
+        if self.is_aside(location) or len(self.problems) >= PROBLEMS_MAX:
             return
         mark = (key_mark if key else value_mark)(self.root, location)
-        self.problems.append(
-            Problem(
-                file=mark.file,
-                line=mark.line,
-                column=mark.column,
-                message=f"{dotted(location)}: {message}",
-                hint=hint,
-                severity=severity,
-            )
-        )
+        message = f"{dotted(location)}: {message}"
+        self.problems.append(problem_at(mark, message, hint, severity))
 
     def is_aside(self, location: Location) -> bool:
         """Whether the location, or what holds it, was set aside."""

@@ -34,17 +34,21 @@ def _or_empty(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tidy(schema: Any) -> None:
-    """Without the titles that repeat each name, and without defaults in the model's units."""
+    """Without the titles that repeat each name and defaults in the model's units; descriptions
+    in one line; names that match no pattern refused."""
     if isinstance(schema, list):
         for item in schema:
             _tidy(item)
     elif isinstance(schema, dict):
-        for key in ("title", "default"):
-            if not isinstance(schema.get(key), dict) or key == "default":
-                schema.pop(key, None)
+        schema.pop("title", None)
+        schema.pop("default", None)
+        if "description" in schema:
+            schema["description"] = " ".join(schema["description"].split())
+        if "patternProperties" in schema:
+            schema.setdefault("additionalProperties", False)
         for key, value in schema.items():
             if key in ("properties", "$defs", "patternProperties"):
                 for inner in value.values():
                     _tidy(inner)
-            elif key not in ("examples", "enum", "const"):
+            elif key in ("anyOf", "items", "prefixItems", "additionalProperties"):
                 _tidy(value)

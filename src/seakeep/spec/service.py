@@ -16,17 +16,14 @@ from pydantic import (
     model_validator,
 )
 
-from seakeep.model.system import RateLimit
 from seakeep.model.time import SECOND, Duration
 from seakeep.model.units import UnitError, parse_percent, parse_rate
 from seakeep.spec.fields import (
     Command,
     Cpu,
-    Fraction,
     Memory,
     Name,
     Part,
-    PositiveRate,
     PositiveSpan,
     Share,
     Span,
@@ -35,12 +32,13 @@ from seakeep.spec.fields import (
     UrlPath,
     fault,
 )
-
-Port: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
+from seakeep.spec.routing import BalancePart, LimitPart, Port, RetriesPart, RoutePart
 
 
 class ResourcesPart(Part):
     """What one instance asks of its node."""
+
+    example = "{cpu: 250m, memory: 128MiB}"
 
     cpu: Cpu = Field(
         default=100, description="Cores (`0.5`) or thousandths (`250m`). Default 100m."
@@ -50,6 +48,8 @@ class ResourcesPart(Part):
 
 class ReplicasPart(Part):
     """How many instances there are. A bare number sets both bounds."""
+
+    example = "3 or {min: 2, max: 10}"
 
     short_schema: ClassVar[dict[str, Any] | None] = {
         "type": "integer",
@@ -84,6 +84,8 @@ def _region_shares(value: Any) -> Any:
 
 class SpreadPart(Part):
     """Where replicas go."""
+
+    example = "{regions: {us-east: 60%, eu-west: 40%}}"
 
     regions: Annotated[
         dict[Name, Share],
@@ -128,6 +130,8 @@ class ScalePart(Part):
     """A metric and what each instance should have of it. Read and carried; acted upon by a
     later release."""
 
+    example = "{on: concurrency, target: 8}"
+
     on: Literal["concurrency", "rate", "cpu", "memory"] = Field(
         description="`concurrency`: requests in flight per instance. `rate`: requests per "
         "second per instance. `cpu`, `memory`: share of what it asks for."
@@ -170,6 +174,8 @@ def _one_or_more(value: Any) -> Any:
 
 class ProbePart(Part):
     """One question about an instance's health: exactly one of http, tcp, exec and grpc."""
+
+    example = "{http: /ready}"
 
     http: UrlPath | None = Field(
         default=None, description="Healthy when GET of this path answers 200-399."
@@ -221,6 +227,8 @@ class ProbesPart(Part):
     """With the meaning that Kubernetes gives them. A service without probes gets a TCP
     readiness probe."""
 
+    example = "{readiness: {http: /ready}}"
+
     startup: ProbePart | None = Field(
         default=None, description="Until it passes the others wait; when it fails: restart."
     )
@@ -228,139 +236,6 @@ class ProbesPart(Part):
         default=None, description="While it fails the instance gets no traffic."
     )
     liveness: ProbePart | None = Field(default=None, description="When it fails: restart.")
-
-
-_HOST = re.compile(
-    r"\*|(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*"
-)
-_TOKEN = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
-
-
-def _host(value: str) -> str:
-    lower = value.lower()
-    if len(lower) > 253 or not _HOST.fullmatch(lower):
-        raise fault(
-            f"'{value[:60]}' is not a host", "write shop.example, *.shop.example or * (quoted)"
-        )
-    return lower
-
-
-def _header_name(value: str) -> str:
-    if not _TOKEN.fullmatch(value.lower()):
-        raise fault(f"'{value[:60]}' is not a header's name", "write it as in x-canary")
-    return value.lower()
-
-
-def _header_value(value: str) -> str:
-    if not value.isascii() or not value.isprintable():
-        raise fault("holds characters that a header may not", "use printable ASCII")
-    return value
-
-
-Header: TypeAlias = Annotated[str, AfterValidator(_header_name), WithJsonSchema({"type": "string"})]
-_header_schema = WithJsonSchema({"type": ["string", "number", "boolean"]})
-
-
-class RoutePart(Part):
-    """What the edge sends to the service. The longest path wins, then the most headers."""
-
-    host: Annotated[str, AfterValidator(_host)] = Field(
-        default="*", description="`shop.example`, `*.shop.example`. Default `*`: any."
-    )
-    path: UrlPath = Field(
-        default="/", description="Prefix, matched on whole path segments. Default `/`: all."
-    )
-    headers: dict[Header, Annotated[str, AfterValidator(_header_value), _header_schema]] = Field(
-        default={}, description="Headers whose values must match exactly: `{x-canary: 1}`."
-    )
-    port: Port | None = Field(
-        default=None, description="The edge's port for a tcp service; tcp routes have nothing else."
-    )
-
-
-BalanceName: TypeAlias = Literal[
-    "round_robin", "least_request", "random", "ring_hash", "maglev", "load_aware"
-]
-
-
-class BalancePart(Part):
-    """How balancers pick an instance. A bare name is the policy."""
-
-    short_schema: ClassVar[dict[str, Any] | None] = {
-        "enum": ["round_robin", "least_request", "random", "ring_hash", "maglev", "load_aware"]
-    }
-
-    policy: BalanceName = Field(
-        default="least_request",
-        description="`ring_hash` and `maglev` keep a client at one instance, by `header` or by "
-        "its address; `load_aware` weighs by the CPU left. Default least_request.",
-    )
-    header: Header | None = Field(default=None, description="Key of ring_hash and maglev.")
-    prefer: Literal["zone", "region"] = Field(
-        default="region", description="Where calls stay while they can. Default region."
-    )
-    slow_start: Span = Field(
-        default=0, description="A new instance's share grows over this time. Default 0: at once."
-    )
-    panic: Fraction = Field(
-        default=0.5,
-        description="Below this healthy share health is ignored and all instances serve, as "
-        "in Envoy. Default 50%; 0% never.",
-    )
-
-    @classmethod
-    def expand(cls, value: Any) -> Any:
-        return {"policy": value} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _hashes(self) -> Self:
-        if self.header is not None and self.policy not in ("ring_hash", "maglev"):
-            raise fault(
-                f"header is not used by {self.policy}",
-                "write policy: ring_hash or maglev, or remove header",
-                ("header",),
-            )
-        return self
-
-
-def _method(value: str) -> str:
-    if not re.fullmatch(r"[A-Z]{1,20}", value):
-        raise fault(f"'{value[:20]}' is not a method", f"write {value.upper()[:20]}")
-    return value
-
-
-class RetriesPart(Part):
-    """Retries of calls that failed before an answer began."""
-
-    attempts: int = Field(
-        default=2, ge=0, le=10, description="Retries after the first try. Default 2; 0 for none."
-    )
-    budget: Fraction = Field(
-        default=0.2, description="Retries in flight at most, of requests in flight. Default 20%."
-    )
-    per_try: PositiveSpan | None = Field(
-        default=None, description="Time for one try. Default: only the whole timeout counts."
-    )
-    methods: list[Annotated[str, AfterValidator(_method)]] = Field(
-        default=["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"],
-        description="Methods that may be sent twice. Default: the idempotent ones of RFC 9110.",
-    )
-
-
-class LimitPart(Part):
-    """A bound on requests per region. Read and carried; acted upon by a later release."""
-
-    rate: PositiveRate = Field(description="Requests let through: `500/s`.")
-    burst: int | None = Field(
-        default=None,
-        ge=1,
-        le=10**9,
-        description="Let through at once. Default: one second's worth.",
-    )
-
-    def limit(self) -> RateLimit:
-        burst = self.burst if self.burst is not None else max(1, round(self.rate))
-        return RateLimit(rate_per_s=self.rate, burst=burst)
 
 
 class WorkPart(Part):
@@ -371,6 +246,8 @@ class WorkPart(Part):
     model_config = ConfigDict(
         json_schema_extra={"patternProperties": {"^[a-z0-9]+ *=[^()]*\\)?$": {"type": "null"}}}
     )
+
+    example = "{time: 12ms, concurrency: 4}"
 
     @classmethod
     def expand(cls, value: Any) -> Any:
@@ -398,6 +275,8 @@ class WorkPart(Part):
 class RolloutPart(Part):
     """Bounds on a change. Not both may be zero."""
 
+    example = "{surge: 1, unavailable: 0}"
+
     surge: int = Field(
         default=1, ge=0, le=1000, description="Replicas above the wanted. Default 1."
     )
@@ -424,6 +303,8 @@ Variable: TypeAlias = Annotated[str, AfterValidator(_variable), WithJsonSchema({
 class ServicePart(Part):
     """One service: a program that runs as several instances."""
 
+    example = "{run: python app.py}"
+
     run: Command = Field(
         description="The command, run without a shell in the spec's folder: text or a list. "
         "`${PORT}` and `${HOST}`, or any variable of the instance, may stand in it; the "
@@ -438,7 +319,7 @@ class ServicePart(Part):
         description="`tcp`: the edge passes connections on as they are. Default http.",
     )
     env: dict[
-        Variable, Annotated[Text, WithJsonSchema({"type": ["string", "number", "boolean"]})]
+        Variable, Annotated[Text, WithJsonSchema({"type": ["string", "number", "boolean", "null"]})]
     ] = Field(
         default={},
         description="Variables of the instance, beside HOST, PORT, SEAKEEP_SYSTEM, "

@@ -14,6 +14,9 @@ ME = os.environ.get("SEAKEEP_INSTANCE", "hello-0")
 REGION = os.environ.get("SEAKEEP_REGION", "nowhere")
 
 leaving = threading.Event()
+busy = 0
+"""Requests that are being answered."""
+changed = threading.Condition()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -24,6 +27,17 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
+        global busy
+        with changed:
+            busy += 1
+        try:
+            self.route()
+        finally:
+            with changed:
+                busy -= 1
+                changed.notify_all()
+
+    def route(self) -> None:
         if self.path == "/healthz":  # alive: the process can answer
             self.answer(200, {"ok": True})
         elif self.path == "/ready":  # ready: it wants new requests
@@ -47,7 +61,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """Waits for requests that are being answered, but not for idle connections."""
+    """A thread per connection; idle ones do not keep the process alive."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -66,6 +80,8 @@ def main() -> None:
     print(f"{ME} listens at {HOST}:{PORT}", file=sys.stderr, flush=True)
     server.serve_forever(poll_interval=0.1)
     server.server_close()
+    with changed:  # stop_grace in the spec is longer than this
+        changed.wait_for(lambda: busy == 0, timeout=4)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,159 @@
+"""How requests find an instance, as the file says it: routes, balancing, retries, limits."""
+
+import re
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
+
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+
+from seakeep.model.system import RateLimit
+from seakeep.spec.fields import (
+    Fraction,
+    Part,
+    PositiveRate,
+    PositiveSpan,
+    Span,
+    UrlPath,
+    fault,
+)
+
+Port: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
+
+_HOST = re.compile(
+    r"\*|(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*"
+)
+_TOKEN = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
+
+
+def _host(value: str) -> str:
+    lower = value.lower()
+    if len(lower) > 253 or not _HOST.fullmatch(lower):
+        raise fault(
+            f"'{value[:60]}' is not a host", "write shop.example, *.shop.example or * (quoted)"
+        )
+    return lower
+
+
+def _header_name(value: str) -> str:
+    if not _TOKEN.fullmatch(value.lower()):
+        raise fault(f"'{value[:60]}' is not a header's name", "write it as in x-canary")
+    return value.lower()
+
+
+def _header_value(value: str) -> str:
+    if not value.isascii() or not value.isprintable():
+        raise fault("holds characters that a header may not", "use printable ASCII")
+    return value
+
+
+Header: TypeAlias = Annotated[str, AfterValidator(_header_name), WithJsonSchema({"type": "string"})]
+_header_schema = WithJsonSchema({"type": ["string", "number", "boolean", "null"]})
+
+
+class RoutePart(Part):
+    """What the edge sends to the service. The longest path wins, then the most headers."""
+
+    example = "{path: /}"
+
+    host: Annotated[str, AfterValidator(_host)] = Field(
+        default="*", description="`shop.example`, `*.shop.example`. Default `*`: any."
+    )
+    path: UrlPath = Field(
+        default="/", description="Prefix, matched on whole path segments. Default `/`: all."
+    )
+    headers: dict[Header, Annotated[str, AfterValidator(_header_value), _header_schema]] = Field(
+        default={}, description="Headers whose values must match exactly: `{x-canary: 1}`."
+    )
+    port: Port | None = Field(
+        default=None, description="The edge's port for a tcp service; tcp routes have nothing else."
+    )
+
+
+BalanceName: TypeAlias = Literal[
+    "round_robin", "least_request", "random", "ring_hash", "maglev", "load_aware"
+]
+
+
+class BalancePart(Part):
+    """How balancers pick an instance. A bare name is the policy."""
+
+    example = "least_request or {policy: ring_hash, header: x-user}"
+
+    short_schema: ClassVar[dict[str, Any] | None] = {
+        "enum": ["round_robin", "least_request", "random", "ring_hash", "maglev", "load_aware"]
+    }
+
+    policy: BalanceName = Field(
+        default="least_request",
+        description="`ring_hash` and `maglev` keep a client at one instance, by `header` or by "
+        "its address; `load_aware` weighs by the CPU left. Default least_request.",
+    )
+    header: Header | None = Field(default=None, description="Key of ring_hash and maglev.")
+    prefer: Literal["zone", "region"] = Field(
+        default="region", description="Where calls stay while they can. Default region."
+    )
+    slow_start: Span = Field(
+        default=0, description="A new instance's share grows over this time. Default 0: at once."
+    )
+    panic: Fraction = Field(
+        default=0.5,
+        description="Below this healthy share health is ignored and all instances serve, as "
+        "in Envoy. Default 50%; 0% never.",
+    )
+
+    @classmethod
+    def expand(cls, value: Any) -> Any:
+        return {"policy": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _hashes(self) -> Self:
+        if self.header is not None and self.policy not in ("ring_hash", "maglev"):
+            raise fault(
+                f"header is not used by {self.policy}",
+                "write policy: ring_hash or maglev, or remove header",
+                ("header",),
+            )
+        return self
+
+
+def _method(value: str) -> str:
+    if not re.fullmatch(r"[A-Z]{1,20}", value):
+        raise fault(f"'{value[:20]}' is not a method", f"write {value.upper()[:20]}")
+    return value
+
+
+class RetriesPart(Part):
+    """Retries of calls that failed before an answer began."""
+
+    example = "{attempts: 2, budget: 20%}"
+
+    attempts: int = Field(
+        default=2, ge=0, le=10, description="Retries after the first try. Default 2; 0 for none."
+    )
+    budget: Fraction = Field(
+        default=0.2, description="Retries in flight at most, of requests in flight. Default 20%."
+    )
+    per_try: PositiveSpan | None = Field(
+        default=None, description="Time for one try. Default: only the whole timeout counts."
+    )
+    methods: list[Annotated[str, AfterValidator(_method)]] = Field(
+        default=["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"],
+        description="Methods that may be sent twice. Default: the idempotent ones of RFC 9110.",
+    )
+
+
+class LimitPart(Part):
+    """A bound on requests per region. Read and carried; acted upon by a later release."""
+
+    example = "{rate: 500/s, burst: 100}"
+
+    rate: PositiveRate = Field(description="Requests let through: `500/s`.")
+    burst: int | None = Field(
+        default=None,
+        ge=1,
+        le=10**9,
+        description="Let through at once. Default: one second's worth.",
+    )
+
+    def limit(self) -> RateLimit:
+        burst = self.burst if self.burst is not None else max(1, round(self.rate))
+        return RateLimit(rate_per_s=self.rate, burst=burst)
