@@ -100,7 +100,7 @@ def eventful(folder: Path, limits: Limits | None = None) -> Run:
     run.journal.close()
     again = begin(folder, run.world, epoch=2, limits=limits)
     again.run(5)
-    again.fault("hang", "web-2")
+    again.fault("hang", "web-3")
     again.run(15)
     again.journal.close()
     return again

@@ -50,12 +50,14 @@ KEYS: dict[type, tuple[str, ...]] = {
 }
 """What tells the elements of a list apart, for classes that have no `id`."""
 
+_encode_int = encoder_of(int)
+
 REMOVED, ADDED, CHANGED, HEARD = "-", "+", "~", "heard"
 
 
 def delta(before: Observation, after: Observation) -> Json:
     """The patch that turns `before` into `after`."""
-    patch: dict[str, Json] = {"seq": after.seq, "at": after.at}
+    patch: dict[str, Json] = {"seq": _encode_int(after.seq), "at": _encode_int(after.at)}
     for name, hint in _FIELDS.items():
         old, new = getattr(before, name), getattr(after, name)
         element = get_args(hint)[0]

@@ -91,6 +91,7 @@ class Journal:
         self._file = -1
         self._number = 0
         self._size = 0
+        self._head_size = 0
         self._next = 1
         self._begun = False
         self._closed = False
@@ -360,14 +361,24 @@ class Journal:
     # --- segments -------------------------------------------------------------
 
     def _rotate_when_due(self, before: Callable[[], Json] | None) -> None:
-        if self._file < 0 or self._size < self._limits.segment_bytes or not self._may_retry():
+        if self._file < 0 or self._grown() < self._limits.segment_bytes or not self._may_retry():
             return
         self._sync()
         old = self._file
         # After a gap the state is not the one that the last record led to.
-        remembered = None if before is None or self._missed is not None else _tried(before)
+        remembered = None
+        if before is not None and self._missed is None:
+            try:
+                remembered = before()
+            except CodecError as error:
+                # A replay will have to start at the beginning of a run.
+                self._report(f"journal: the loop's state has no JSON form: {error}")
         if self._rotated(self._begin_segment(remembered=remembered)) and old >= 0:
             os.close(old)
+
+    def _grown(self) -> int:
+        """Bytes beyond the segment's head, which may be large."""
+        return self._size - self._head_size
 
     def _may_retry(self) -> bool:
         return time.monotonic() - self._rotation_failed_at >= RETRY_ROTATION_S
@@ -398,7 +409,8 @@ class Journal:
         except (OSError, CodecError) as error:
             self._why = getattr(error, "strerror", None) or str(error)
             return False
-        self._file, self._size = handle, len(head)
+        self._file = handle
+        self._size = self._head_size = len(head)
         self._number += 1
         self._gap_written()
         self._next = numbered[-1]["n"] + 1
@@ -438,14 +450,6 @@ class Journal:
             except OSError as error:
                 self._report(f"journal: {segment.path.name} cannot be compressed: {error}")
                 return
-
-
-def _tried(before: Callable[[], Json]) -> Json:
-    try:
-        return before()
-    except CodecError:
-        # A memory without a JSON form: a replay then starts at the beginning of a run.
-        return None
 
 
 def _size(segment: Segment) -> int:
