@@ -19,12 +19,13 @@ from seakeep.model.ids import RegionName, ServiceName
 from seakeep.model.observation import TrafficReading
 
 READ_BYTES = 65_536
+REJECTION_GRACE_S = 1.0
 REJECTION = re.compile(r"config update (?:rejected|failure): (.*)", re.DOTALL)
 LOG_LINE = re.compile(r"(?m)^(?=\[\d{4}-\d\d-\d\d )")
 
 HTTP_STATS = ("upstream_rq_completed", "upstream_rq_5xx", "upstream_rq_retry", "upstream_rq_active")
+TCP_REQUESTS = "downstream_cx_total"
 TCP_STATS = (
-    "upstream_cx_total",
     "upstream_cx_active",
     "upstream_cx_connect_fail",
     "upstream_cx_connect_attempts_exceeded",
@@ -117,10 +118,12 @@ class EdgeAdmin:
         found = _stats(await self._get(f"/stats?usedonly&filter={_TRAFFIC}"))
         sums: dict[ServiceName, dict[str, int]] = {}
         for name, value in found.items():
-            cluster, _, stat = name.removeprefix("cluster.").rpartition(".")
-            if not cluster.endswith(".local") and "." not in cluster:
-                totals = sums.setdefault(service_of(cluster), {})
-                totals[stat] = totals.get(stat, 0) + int(value)
+            owner, _, stat = name.rpartition(".")
+            kind, _, rest = owner.partition(".")
+            # cluster.web, cluster.web@a, tcp.edge.db, tcp.internal.db
+            service = service_of(rest if kind == "cluster" else rest.partition(".")[2])
+            totals = sums.setdefault(service, {})
+            totals[stat] = totals.get(stat, 0) + int(value)
         return tuple(_reading(self.region, name, sums[name]) for name in sorted(sums))
 
     async def hosts(self) -> tuple[HostState, ...]:
@@ -144,7 +147,12 @@ class EdgeAdmin:
     ) -> None:
         """Return once Envoy runs with these versions. Raises ConfigRejected with Envoy's text
         when it complained after byte `log_from` of its log, TimeoutError when it just did not.
+
+        Without `log_from` complaints of earlier lives are in the log, too: what is fine is taken
+        within milliseconds, so a complaint counts only when it has not been for a second.
         """
+        loop = asyncio.get_running_loop()
+        believe_at = loop.time() + (0.0 if log_from else REJECTION_GRACE_S)
         async with asyncio.timeout(timeout_s):
             while True:
                 try:
@@ -153,8 +161,9 @@ class EdgeAdmin:
                     taken = Taken(listeners="", clusters="", endpoints={})
                 if taken.listeners.startswith(listeners) and taken.clusters.startswith(clusters):
                     return
-                if texts := rejections(self._log, log_from)[0]:
-                    raise ConfigRejected("; ".join(texts))
+                texts = rejections(self._log, log_from)[0]
+                if texts and loop.time() >= believe_at:
+                    raise ConfigRejected("; ".join(texts[-2:]))
                 await asyncio.sleep(0.02)
 
     def log_size(self) -> int:
@@ -194,7 +203,11 @@ def _either(names: tuple[str, ...]) -> str:
 
 
 _VERSIONS = r"version_text$"
-_TRAFFIC = r"^cluster\.[^.]%2B\." + _either(HTTP_STATS + TCP_STATS) + "$"
+_TRAFFIC = (
+    # No `web.local`: those are gateways.
+    rf"^(cluster\.[^.]%2B\.{_either(HTTP_STATS + TCP_STATS)}"
+    rf"|tcp\.(edge|internal)\.[^.]%2B\.{TCP_REQUESTS})$"
+)
 
 
 async def _exchange(
@@ -229,26 +242,23 @@ def _stats(text: str) -> dict[str, str]:
 
 
 def _reading(region: RegionName, service: ServiceName, sums: Mapping[str, int]) -> TrafficReading:
-    http = "upstream_rq_completed" in sums or "upstream_rq_active" in sums
-    if http:
+    if TCP_REQUESTS in sums:
+        exceeded = sums.get("upstream_cx_connect_attempts_exceeded", 0)
         return TrafficReading(
             region=region,
             service=service,
-            requests=sums.get("upstream_rq_completed", 0),
-            failures=sums.get("upstream_rq_5xx", 0),
-            retries=sums.get("upstream_rq_retry", 0),
-            in_flight=sums.get("upstream_rq_active", 0),
+            requests=sums[TCP_REQUESTS],
+            failures=exceeded + sums.get("upstream_cx_none_healthy", 0),
+            retries=max(0, sums.get("upstream_cx_connect_fail", 0) - exceeded),
+            in_flight=sums.get("upstream_cx_active", 0),
         )
-    failures = sums.get("upstream_cx_connect_attempts_exceeded", 0)
-    failures += sums.get("upstream_cx_none_healthy", 0)
-    connect_fail = sums.get("upstream_cx_connect_fail", 0)
     return TrafficReading(
         region=region,
         service=service,
-        requests=sums.get("upstream_cx_total", 0) - connect_fail + failures,
-        failures=failures,
-        retries=max(0, connect_fail - failures),
-        in_flight=sums.get("upstream_cx_active", 0),
+        requests=sums.get("upstream_rq_completed", 0),
+        failures=sums.get("upstream_rq_5xx", 0),
+        retries=sums.get("upstream_rq_retry", 0),
+        in_flight=sums.get("upstream_rq_active", 0),
     )
 
 

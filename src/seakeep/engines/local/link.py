@@ -233,12 +233,18 @@ def bind_control(path: Path) -> socket.socket:
     return listener
 
 
-async def run(configs: Sequence[WireConfig], listener: socket.socket) -> None:
-    """Carry until SIGTERM or SIGINT. Raises OSError when an address cannot be had."""
+def remove_control(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+async def run(configs: Sequence[WireConfig], control: Path) -> None:
+    """Carry until SIGTERM or SIGINT. Raises OSError when an address cannot be had.
+
+    The control socket comes last: once it is there, the link carries."""
     link = Link()
     link.configure(configs)
     server = await asyncio.start_unix_server(
-        Control(link).serve, sock=listener, limit=LINE_BYTES_MAX
+        Control(link).serve, sock=bind_control(control), limit=LINE_BYTES_MAX
     )
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -246,6 +252,7 @@ async def run(configs: Sequence[WireConfig], listener: socket.socket) -> None:
         loop.add_signal_handler(number, stopped.set)
     await stopped.wait()
     server.close()
+    remove_control(control)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -255,11 +262,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         configs = parse_wires(json.loads(arguments.config.read_text()).get("wires"))
-        listener = bind_control(arguments.control)
-        try:
-            asyncio.run(run(configs, listener))
-        finally:
-            arguments.control.unlink(missing_ok=True)
+        asyncio.run(run(configs, arguments.control))
     except (OSError, ValueError, AttributeError, BadRequest) as error:
         print(f"link: {error}", file=sys.stderr)
         return 1
