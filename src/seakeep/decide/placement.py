@@ -13,6 +13,7 @@ The arithmetic is in `division`; `placement_share` lays a service over regions a
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from seakeep.decide.backoff import Backoff
 from seakeep.decide.placement_moves import Leave, Start, moves_of
@@ -32,7 +33,7 @@ from seakeep.model.action import Action, DrainInstance, Guard, StartInstance, St
 from seakeep.model.decision import Decision, Reason
 from seakeep.model.ids import InstanceId, NodeId, ServiceName, instance_id, ordinal_of
 from seakeep.model.observation import OutcomeStatus, PartKind, Phase
-from seakeep.model.system import Service, System
+from seakeep.model.system import Resources, Service, System
 from seakeep.model.time import MINUTE, SECOND, Duration, Instant
 from seakeep.model.view import Health, InstanceView, View
 
@@ -104,6 +105,10 @@ class Aside:
     until: Instant
 
 
+NodeReading: TypeAlias = tuple[str, bool, Resources | None]
+"""What of a node's part bears on placement: its id, whether it runs, what it offers."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
     """The inputs of a step in which there was nothing to do, and what was said about it. Only
@@ -112,7 +117,7 @@ class Settled:
     system: System
     wanted: Mapping[ServiceName, int]
     by_service: Mapping[ServiceName, tuple[InstanceView, ...]]
-    nodes: tuple[object, ...]
+    nodes: tuple[NodeReading, ...]
     reasons: tuple[Reason, ...]
 
 
@@ -216,7 +221,7 @@ class _Step:
             if self.view.at < aside.until:
                 self._note("placement.aside", node, until_ns=aside.until, failures=aside.failures)
 
-    def decision(self, nodes: tuple[object, ...]) -> Decision[PlacementMemory]:
+    def decision(self, nodes: tuple[NodeReading, ...]) -> Decision[PlacementMemory]:
         actions = (*self.starts, *self.drains, *self.stops)
         if self.rooms.wake_at is not None:
             self.wakes.append(self.rooms.wake_at)
@@ -429,7 +434,7 @@ def _still_asked(
     return asked, aside
 
 
-def _node_states(view: View) -> tuple[object, ...]:
+def _node_states(view: View) -> tuple[NodeReading, ...]:
     """What of the parts bears on placement."""
     return tuple(
         (part.id, part.running, part.capacity)
@@ -443,7 +448,7 @@ def _is_same(
     system: System,
     view: View,
     wanted: Mapping[ServiceName, int],
-    nodes: tuple[object, ...],
+    nodes: tuple[NodeReading, ...],
 ) -> bool:
     """Whether a step has the inputs of one that had nothing to do."""
     if settled.system is not system or settled.wanted != wanted or settled.nodes != nodes:
