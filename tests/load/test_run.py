@@ -116,7 +116,11 @@ def test_requests_beyond_the_cap_are_failures_never_dropped(serving):
     assert final.total.failed == {Result.TIMEOUT: 20, Result.OVERLOADED: 80}
     assert adds_up(final)
     assert not final.client.kept_up
-    assert len(run.failures()) == 100
+    log = run.failures()
+    assert len(log) == 100
+    assert run.failures(10) == log[:10]
+    assert run.failures(after=90) == log[90:]
+    assert run.failures(after=100) == []
     # A timeout is a lower bound of a latency; a request that was not sent has none.
     assert final.total.total.count == 20
     assert final.total.total.p50 >= 3 * SECOND

@@ -113,10 +113,13 @@ class LoadRun:
             if result in source.histograms
         }
 
-    def failures(self, most: int | None = None) -> list[Failure]:
-        """The log of failures, oldest first, in the order in which they ended; the last
-        100,000 are kept. `most` gives only so many of them."""
-        return list(islice(self._recorder.failures, most))
+    def failures(self, most: int | None = None, *, after: int = 0) -> list[Failure]:
+        """The log of failures in the order in which they ended; the last 100,000 are kept.
+        `after` skips so many, counted since the start: pass how many you have had to get the
+        new ones. `most` gives only so many of them."""
+        start = max(0, after - self.failures_forgotten)
+        stop = None if most is None else start + most
+        return list(islice(self._recorder.failures, start, stop))
 
     @property
     def failures_forgotten(self) -> int:
