@@ -25,7 +25,6 @@ from seakeep.engines.local.state import (
     PartRecord,
     load_state,
     new_state,
-    release_octets,
     save_state,
 )
 from seakeep.model.action import (
@@ -134,7 +133,9 @@ class LocalEngine:
             self._changed.wait(remaining)
 
     def close(self) -> None:
-        """Let go: everything keeps running, and a new engine adopts it."""
+        """Let go: everything keeps running, and a new engine adopts it. May be called again."""
+        if not self._thread.is_alive():
+            return
         self._run(self._release(), 5.0)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5.0)

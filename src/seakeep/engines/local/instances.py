@@ -4,6 +4,7 @@ What a node agent reported last is kept when the agent is gone, with the time of
 so that its age can be judged.
 """
 
+import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,8 @@ from seakeep.model.ids import InstanceId, NodeId, ordinal_of
 from seakeep.model.observation import InstanceState, Sample
 from seakeep.model.system import Prefer, System
 from seakeep.model.time import in_seconds
+
+REPORT_WITHIN_S = 2.0
 
 
 class Refused(Exception):
@@ -132,12 +135,16 @@ class Instances:
             env=env,
             cwd=self._project,
         )
+        await self._reported(action.instance, restarts=0)
         return str(reply.get("detail", ""))
 
     async def restart(self, action: RestartInstance) -> str:
         state = self._known(action.instance)
         client = self._client(state.node)
-        return await _ask(client, "restart", instance=state.id, restarts=action.guard.restarts)
+        restarts = state.restarts if action.guard.restarts is None else action.guard.restarts
+        detail = await _ask(client, "restart", instance=state.id, restarts=restarts)
+        await self._reported(state.id, restarts=restarts + 1)
+        return detail
 
     async def drain(self, action: DrainInstance) -> str:
         state = self._known(action.instance)
@@ -155,6 +162,16 @@ class Instances:
         self._leaving[state.id] = state
         await _ask(client, "stop", instance=state.id, grace_ns=action.grace)
         return f"told to stop within {in_seconds(action.grace):g}s"
+
+    async def _reported(self, instance: InstanceId, restarts: int) -> None:
+        """Return once a report shows what was done, so that no outcome is known before its
+        effect; at most for as long as a report may take."""
+        deadline = asyncio.get_running_loop().time() + REPORT_WITHIN_S
+        while asyncio.get_running_loop().time() < deadline:
+            state = self.find(instance)
+            if state is not None and state.restarts >= restarts:
+                return
+            await asyncio.sleep(0.002)
 
     def _known(self, instance: InstanceId) -> InstanceState:
         state = self.find(instance)
