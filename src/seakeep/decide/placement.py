@@ -415,8 +415,9 @@ def _still_asked(
             continue
         status = ended.get(start_id(name))
         done = start.done or status is OutcomeStatus.DONE
-        if status is OutcomeStatus.FAILED:
-            failures = aside[start.node].failures + 1 if start.node in aside else 1
+        if status is OutcomeStatus.FAILED:  # several in one step are one failure of the node
+            before = memory.aside.get(start.node)
+            failures = 1 if before is None else before.failures + 1
             aside[start.node] = Aside(failures, view.at + ASIDE.delay(failures))
         elif start_id(name) in view.pending:
             asked[name] = start

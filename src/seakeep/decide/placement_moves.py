@@ -55,7 +55,7 @@ def moves_of(tally: Tally, grid: Grid) -> Moves:
         _let_leavers_go(tally, grid, moves)
     if len(tally.keepers) > tally.wanted:
         surplus = len(tally.keepers) - tally.wanted
-        _remove_keepers(tally, grid, surplus, "placement.drain.surplus", moves)
+        _remove_surplus(tally, grid, surplus, moves)
     elif tally.is_steady:
         _rebalance(tally, grid, moves)
     return moves
@@ -192,13 +192,14 @@ def _let_leavers_go(tally: Tally, grid: Grid, moves: Moves) -> None:
     _leave(chosen, codes, tally, moves)
 
 
-def _remove_keepers(tally: Tally, grid: Grid, count: int, code: str, moves: Moves) -> None:
+def _remove_surplus(tally: Tally, grid: Grid, count: int, moves: Moves) -> None:
     """Drain `count` of those that are as they should be."""
     held = _count(tally.keepers, tally)
     idle = _count((one for one in tally.keepers if one.health is not Health.READY), tally)
     gone = take_away(count, grid, held, {}, idle)
     movable = [one for one in tally.keepers if one.health is not Health.UNKNOWN]
     chosen = _pick_in(gone, movable, tally)
+    code = "placement.drain.surplus"
     _leave(chosen, dict.fromkeys((one.state.id for one in chosen), code), tally, moves)
 
 
@@ -284,28 +285,33 @@ def _leave(
 def _rebalance(tally: Tally, grid: Grid, moves: Moves) -> None:
     """Get evenness back, a few at a time: one starts where it is missing (then, as a surplus,
     one leaves where there are too many). Only a move that improves the spread is made."""
-    better = _better_places(tally, grid)
-    if not better:
+    missing, excess = _unevenness(tally, grid)
+    if not missing:
         moves.note("placement.settled", tally.service.name, replicas=tally.wanted)
         return
     if tally.surge:
-        few = dict(list(better.items())[: tally.surge])
-        _start_in(dict.fromkeys(few, 1), tally, grid, "placement.start.rebalance", moves)
-    else:
-        count = min(tally.service.rollout.unavailable, sum(better.values()))
-        _remove_keepers(tally, grid, count, "placement.drain.rebalance", moves)
+        few = dict.fromkeys(list(missing)[: tally.surge], 1)
+        _start_in(few, tally, grid, "placement.start.rebalance", moves)
+    else:  # no room above: one leaves first, and what is missing then starts where it should
+        few = dict.fromkeys(list(excess)[: tally.service.rollout.unavailable], 1)
+        chosen = _pick_in(few, tally.keepers, tally)
+        code = "placement.drain.rebalance"
+        _leave(chosen, dict.fromkeys((one.state.id for one in chosen), code), tally, moves)
 
 
-def _better_places(tally: Tally, grid: Grid) -> dict[Place, int]:
-    """Where replicas are missing for an even spread, and how many; the emptiest first."""
+def _unevenness(tally: Tally, grid: Grid) -> tuple[list[Place], list[Place]]:
+    """(places with too few replicas, the emptiest first; places with too many, the fullest
+    first). A place whose nodes are uneven has both."""
     held = tally.by_place
     plan = share_out(tally.wanted, grid, held, keep=False).plan
-    gains = {place: count - held.get(place, 0) for place, count in plan.items()}
-    missing = {place: gain for place, gain in gains.items() if gain > 0}
+    missing = [place for place, count in plan.items() if count > held.get(place, 0)]
     if missing:
-        return dict(sorted(missing.items(), key=lambda item: (held.get(item[0], 0), item[0])))
+        excess = [place for place, count in held.items() if count > plan.get(place, 0)]
+        missing.sort(key=lambda place: (held.get(place, 0), place))
+        excess.sort(key=lambda place: (-held[place], place))
+        return missing, excess
     if tally.service.spread.node_anti_affinity < 100:
-        return {}
+        return [], []
     need = tally.service.workload.resources
     for place, nodes in grid.nodes.items():
         if held.get(place, 0) < 2:
@@ -314,5 +320,5 @@ def _better_places(tally: Tally, grid: Grid) -> dict[Place, int]:
         fewest = min((tally.by_node.get(node.id, 0) for node in open_ones), default=None)
         most = max(tally.by_node.get(node.id, 0) for node in nodes)
         if fewest is not None and most - fewest >= 2:
-            return {place: 1}
-    return {}
+            return [place], [place]
+    return [], []
