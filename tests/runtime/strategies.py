@@ -8,7 +8,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from hypothesis import strategies as st
 
-from seakeep.model.codec import INT_MAX, INT_MIN, field_types
+from seakeep.model.codec import field_types
+from seakeep.model.codec_scalars import INT_MAX, INT_MIN
 
 TEXT = st.text(max_size=8) | st.sampled_from(
     ["web", "web-1", "a.b", "us-east/a/0", "\ud800", "\t\n"]

@@ -14,50 +14,50 @@ import difflib
 import enum
 import hashlib
 import json
-import math
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any, Literal, NewType, TypeAlias, TypeVar, Union, get_args, get_origin, overload
+from typing import Any, Literal, NewType, TypeVar, Union, get_args, get_origin, overload
 from typing import get_type_hints as hints_of
 
 import orjson
 
-Json: TypeAlias = Any
-"""None, bool, int, float, str, list of Json, or dict of str to Json."""
-
-Encoder: TypeAlias = Callable[[Any], Json]
-Decoder: TypeAlias = Callable[[Json], Any]
+from seakeep.model.codec_scalars import (
+    SCALARS,
+    CodecError,
+    Decoder,
+    Encoder,
+    Json,
+    choices,
+    decode_float,
+    encode_float,
+    enum_of,
+    literal,
+    scalar,
+)
 
 T = TypeVar("T")
 
 DIGEST_HEX_DIGITS = 16
-INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 TYPE_TAG = "type"
-NON_FINITE = "float"
-_SCALARS = (str, bool, int, float, type(None))
+__all__ = [
+    "CodecError",
+    "Decoder",
+    "Encoder",
+    "Json",
+    "decode",
+    "decoder_of",
+    "digest",
+    "dump_tree",
+    "dumps",
+    "encode",
+    "encoder_of",
+    "field_types",
+    "load_tree",
+    "loads",
+]
+
 _EMPTY: tuple[object, ...] = (None, 0, "", (), {}, frozenset())
-
-
-class CodecError(ValueError):
-    """A value that its type does not allow. `path` says where: `instances[3].value.pid`."""
-
-    def __init__(self, problem: str) -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.steps: list[str] = []
-
-    @property
-    def path(self) -> str:
-        return "".join(reversed(self.steps)).removeprefix(".")
-
-    def __str__(self) -> str:
-        return f"at {self.path}: {self.problem}" if self.steps else self.problem
-
-    def inside(self, step: str) -> "CodecError":
-        """The same error, seen from one level further out."""
-        self.steps.append(step)
-        return self
 
 
 def encode(value: object, as_type: Any = None) -> Json:
@@ -164,7 +164,7 @@ def _compile(as_type: Any) -> tuple[Encoder, Decoder]:
     if origin in (Union, types.UnionType):
         return _union(as_type, args)
     if origin is Literal:
-        return _literal(args)
+        return literal(args)
     if origin is tuple:
         return _tuple(args)
     plain = origin or as_type
@@ -172,9 +172,9 @@ def _compile(as_type: Any) -> tuple[Encoder, Decoder]:
         if dataclasses.is_dataclass(plain):
             return _dataclass(as_type)
         if issubclass(plain, enum.Enum):
-            return _enum(plain)
-        if plain in _SCALARS:
-            return _scalar(plain)
+            return enum_of(plain)
+        if plain in SCALARS:
+            return scalar(plain)
         if issubclass(plain, Mapping) and len(args) == 2:
             return _mapping(*args)
         if issubclass(plain, AbstractSet) and len(args) == 1:
@@ -191,83 +191,6 @@ def _undecodable(as_type: Any) -> Decoder:
 
 def _named(as_type: Any) -> str:
     return getattr(as_type, "__name__", None) or str(as_type)
-
-
-# --- scalars ----------------------------------------------------------------
-
-
-def _scalar(kind: type) -> tuple[Encoder, Decoder]:
-    if kind is float:
-        return _encode_float, _decode_float
-    if kind is int:
-        return _whole_number, _whole_number
-
-    def exact(value: Any) -> Any:
-        if type(value) is kind:
-            return value
-        if kind is not bool and isinstance(value, kind) and not isinstance(value, bool):
-            return kind(value)
-        raise CodecError(f"expected {_word(kind)}, got {value!r:.80}")
-
-    return exact, exact
-
-
-def _whole_number(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise CodecError(f"expected a whole number, got {value!r:.80}")
-    if not INT_MIN <= value <= INT_MAX:
-        raise CodecError(f"{value} does not fit into 64 bits")
-    return int(value)
-
-
-def _word(kind: type) -> str:
-    return {str: "text", bool: "true or false"}.get(kind, "null")
-
-
-def _encode_float(value: Any) -> Json:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise CodecError(f"expected a number, got {value!r:.80}")
-    number = float(value)
-    # Adding 0.0 turns -0.0, which equals 0.0, into it.
-    return number + 0.0 if math.isfinite(number) else {NON_FINITE: repr(number)}
-
-
-def _decode_float(tree: Json) -> float:
-    if isinstance(tree, int | float) and not isinstance(tree, bool):
-        return float(tree)
-    if isinstance(tree, dict) and tree.get(NON_FINITE) in ("inf", "-inf", "nan"):
-        return float(tree[NON_FINITE])
-    raise CodecError(f"expected a number, got {tree!r:.80}")
-
-
-def _enum(kind: type[enum.Enum]) -> tuple[Encoder, Decoder]:
-    by_value = {member.value: member for member in kind}
-
-    def encode_enum(value: Any) -> Json:
-        if not isinstance(value, kind):
-            raise CodecError(f"expected one of {kind.__name__}, got {value!r:.80}")
-        return value.value
-
-    def decode_enum(tree: Json) -> Any:
-        found = by_value.get(tree) if isinstance(tree, str | int) else None
-        if found is None:
-            raise CodecError(f"expected {_choices(by_value)}, got {tree!r:.80}")
-        return found
-
-    return encode_enum, decode_enum
-
-
-def _literal(choices: tuple[Any, ...]) -> tuple[Encoder, Decoder]:
-    def check(value: Any) -> Any:
-        if not any(type(value) is type(choice) and value == choice for choice in choices):
-            raise CodecError(f"expected {_choices(choices)}, got {value!r:.80}")
-        return value
-
-    return check, check
-
-
-def _choices(names: Any) -> str:
-    return "one of " + ", ".join(str(name) for name in names)
 
 
 # --- collections ------------------------------------------------------------
@@ -391,14 +314,14 @@ def _scalars(members: tuple[type, ...]) -> tuple[Encoder, Decoder]:
             # 2.0 equals 2, so both are written alike.
             if int in members and value.is_integer():
                 return int(value)
-            return _encode_float(value)
+            return encode_float(value)
         if not isinstance(value, members):
             names = " or ".join(_named(member) for member in members)
             raise CodecError(f"expected {names}, got {value!r:.80}")
         return value
 
     def decode_scalar(tree: Json) -> Any:
-        return _decode_float(tree) if isinstance(tree, dict) else check(tree)
+        return decode_float(tree) if isinstance(tree, dict) else check(tree)
 
     return check, decode_scalar
 
@@ -414,13 +337,13 @@ def _tagged(members: tuple[Any, ...]) -> tuple[Encoder, Decoder]:
     def encode_tagged(value: Any) -> Json:
         encoder = encoders.get(type(value))
         if encoder is None:
-            raise CodecError(f"expected {_choices(decoders)}, got {value!r:.80}")
+            raise CodecError(f"expected {choices(decoders)}, got {value!r:.80}")
         return {TYPE_TAG: type(value).__name__, **encoder(value)}
 
     def decode_tagged(tree: Json) -> Any:
         name = tree.get(TYPE_TAG) if isinstance(tree, dict) else None
         if not isinstance(name, str) or name not in decoders:
-            raise CodecError(f"expected a type, {_choices(decoders)}, got {name!r:.80}")
+            raise CodecError(f"expected a type, {choices(decoders)}, got {name!r:.80}")
         return decoders[name]({key: item for key, item in tree.items() if key != TYPE_TAG})
 
     return encode_tagged, decode_tagged

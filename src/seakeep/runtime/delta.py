@@ -23,14 +23,13 @@ from collections.abc import Callable
 from typing import Any, Union, get_args, get_origin
 
 from seakeep.model.codec import (
-    INT_MAX,
-    INT_MIN,
     CodecError,
     Json,
     decoder_of,
     encoder_of,
     field_types,
 )
+from seakeep.model.codec_scalars import INT_MAX, INT_MIN
 from seakeep.model.observation import (
     AppliedEndpoints,
     Observation,
