@@ -202,6 +202,20 @@ def test_a_region_that_leaves_the_spec_is_the_last_resort():
     assert shape(cluster(found, "eu-west"))[0] == (0, "eu-west/a", "web-3")
 
 
+def test_a_leaving_balancer_is_told_of_zones_that_are_empty_already():
+    web = replace(WEB, balance=Balance(prefer=Prefer.ZONE))
+    smaller = system_of({"us-east": {"a": 1}}, [web], revision="r2")
+    ran_with = [
+        AppliedEndpoints(region="eu-west", cluster=name, digest="old", applied_at=AT)
+        for name in ("web", "web.local", "web@a", "web@b", "web@b-2", "website")
+    ]
+    last = instance("web-3", "eu-west/a/0", draining_since=AT)
+    found = decide([last], system=smaller, parts=parts_of(SYSTEM), endpoints=ran_with)
+    told = {one.cluster: shape(one) for one in found.actions if one.region == "eu-west"}
+    assert set(told) == {"web", "web.local", "web@a", "web@b", "web@b-2"}
+    assert told["web@b"] == [(0, "eu-west/a", "web-3~")]
+
+
 def test_nothing_is_sent_while_balancers_have_what_they_should_have():
     first = decide(FOUR)
     again = decide(FOUR, first.memory, endpoints=applied(first))

@@ -153,7 +153,7 @@ class TrafficController:
             for name, of in services.items():
                 roll = of.rolls.get(origin, NOBODY)
                 summary = summaries[name]
-                for cluster, zone, crosses in _clusters_of(name, plan, roll, view, origin):
+                for cluster, zone, crosses in _clusters_of(name, plan, view, origin):
                     key = (origin, cluster)
                     built = known.get(key)
                     if built is None or built.roll is not roll or built.summary is not summary:
@@ -326,19 +326,22 @@ def _names(
 
 
 def _clusters_of(
-    name: ServiceName, plan: Plan, roll: Roll, view: View, origin: RegionName
+    name: ServiceName, plan: Plan, view: View, origin: RegionName
 ) -> Iterable[tuple[str, ZoneName | None, bool]]:
     """The clusters of a service at one balancer. One in a region that the spec no longer has
     keeps those that it says it still runs with."""
     planned = plan.clusters.get(name)
     if planned is not None:
         return planned
-    leaving: list[tuple[str, ZoneName | None, bool]] = [
-        (name, None, True),
-        (f"{name}.local", None, False),
-    ]
-    leaving += [(f"{name}@{zone}", zone, True) for zone in roll.zones]
-    return [one for one in leaving if (origin, one[0]) in view.endpoints]
+    leaving: list[tuple[str, ZoneName | None, bool]] = []
+    for region, cluster in view.endpoints:
+        if region != origin:
+            continue
+        if cluster == name or cluster.startswith(f"{name}@"):
+            leaving.append((cluster, cluster.partition("@")[2] or None, True))
+        elif cluster == f"{name}.local":
+            leaving.append((cluster, None, False))
+    return leaving
 
 
 # --- clusters ---------------------------------------------------------------
