@@ -28,7 +28,7 @@ import aiohttp
 import uvloop
 
 from seakeep.load.plan import Target, plan_for_targets
-from seakeep.load.run import LoadRun
+from seakeep.load.run import LoadRun, calm_collector
 from seakeep.model.observation import Address
 from seakeep.model.system import Location, Shape, TrafficSource
 from seakeep.model.time import MILLISECOND, SECOND
@@ -173,6 +173,7 @@ def main() -> int:
     try:
         port = int(upstream.stdout.readline())
         pinned = pin(0)
+        calm_collector()
         uvloop.run(peer(port, WARM_UP_S))
         rows = [uvloop.run(open_loop(port, rate, options.seconds)) for rate in RATES_PER_S]
         rows.append(uvloop.run(peer(port, options.seconds)))
