@@ -19,7 +19,7 @@ import json
 import platform
 import statistics
 import sys
-import time  # noqa: TID251
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -141,7 +141,7 @@ def _service(name: str, regions: Sequence[str]) -> Service:
         ),
         image=None,
         replicas=Replicas(min=replicas, max=2 * replicas),
-        spread=Spread(regions={region: 1 / REGIONS for region in regions}),
+        spread=Spread(regions=dict.fromkeys(regions, 1 / REGIONS)),
         scale=(),
         routes=(),
         balance=Balance(prefer=Prefer.ZONE if name == "web" else Prefer.REGION),
