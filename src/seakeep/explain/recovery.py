@@ -13,7 +13,7 @@ from seakeep.model.system import System
 from seakeep.model.time import SECOND, Duration, Instant
 from seakeep.model.view import Health, InstanceView, View
 
-FAULT = "fault."
+FAULT = "fault"
 FAULT_WITHIN: Duration = 30 * SECOND
 """A fault noted at most this long before something is seen to be wrong counts as its cause."""
 
@@ -62,7 +62,7 @@ def incidents(records: Iterable[tuple[Record, View | None]]) -> list[IncidentRep
                 watch.fault_at = None
             case Specified():
                 watch.specify(record.system)
-            case Noted() if record.what.startswith(FAULT):
+            case Noted() if _is_fault(record):
                 watch.fault_at = record.at
             case Stepped() if view is not None:
                 watch.step(record, view)
@@ -142,6 +142,12 @@ class _Watch:
         report = self.open.pop(subject, None)
         if report is not None:
             self.closed.append(report)
+
+
+def _is_fault(note: Noted) -> bool:
+    """`what` is `fault.kill`, or the text `fault kill web-1`; its end is none."""
+    begins = note.what.startswith(FAULT + ".") or note.text.startswith(FAULT + " ")
+    return begins and not note.text.endswith(" ended")
 
 
 def _serves(member: InstanceView) -> bool:
