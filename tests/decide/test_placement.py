@@ -291,10 +291,8 @@ def test_a_region_that_the_spread_does_not_name_takes_nothing() -> None:
 
 
 def test_what_other_services_and_leaving_instances_use_is_not_free() -> None:
-    system = system_of({"us-east": {"a": 1}}, [web(2), service("api", {"us-east": 1.0})])
-    system = replace(
-        system_of({"us-east": {"a": 1}}, list(system.services.values()), capacity=CORE),
-    )
+    services = [web(2), service("api", {"us-east": 1.0})]
+    system = system_of({"us-east": {"a": 1}}, services, capacity=CORE)
     apis = [instance(f"api-{n}", "us-east/a/0") for n in (1, 2, 3)]
     apis[2] = instance("api-3", "us-east/a/0", draining_since=START)
     decision = decide(system, apis)
@@ -397,6 +395,8 @@ def test_nodes_of_a_zone_are_evened_out_too() -> None:
     one_node = [instance(f"web-{n}", "us-east/a/0") for n in (1, 2, 3)]
     first = decide(system, one_node)
     assert told(first) == ["start web-4 on us-east/a/1"]
+    starting = [*one_node, instance("web-4", "us-east/a/1", STARTING)]
+    assert told(decide(system, starting, memory=first.memory)) == []
     after = decide(system, [*one_node, instance("web-4", "us-east/a/1")], memory=first.memory)
     assert told(after) == ["drain web-3"]
 

@@ -7,8 +7,8 @@ The bounds, in whole instances of the service, over all regions:
   their way out included; healing (what exists is below the wanted number) knows no such bound;
 - the choice of who leaves follows Kubernetes' ReplicaSet (ReplicaSet, "Scaling a ReplicaSet";
   ActivePodsWithRanks): not ready before ready, then from where there are most, then the newest.
-  Spread goes before readiness here: removing the last replica of a zone because it happens to be
-  starting would only have to be made good again.
+  But spread goes before readiness: removing a zone's or a node's only replica because it happens
+  to be starting would only have to be made good again, and so for ever.
 """
 
 from collections.abc import Iterable, Mapping
@@ -214,8 +214,8 @@ def _count(instances: Iterable[InstanceView], tally: Tally) -> dict[Place, int]:
 def _pick_in(
     gone: Mapping[Place, int], candidates: Iterable[InstanceView], tally: Tally
 ) -> list[InstanceView]:
-    """The instances to go in each place: not ready first, then from the node with most of the
-    service, then the newest."""
+    """The instances to go in each place: from the node with most of the service, not ready ones
+    first, then the newest. Where replicas need not be apart, not ready ones come first of all."""
     per_node: dict[NodeId, int] = {}
     by_place: dict[Place, list[InstanceView]] = {place: [] for place in gone}
     for one in candidates:
@@ -223,23 +223,27 @@ def _pick_in(
         place = place_of(one, tally.service)
         if place in by_place:
             by_place[place].append(one)
+    apart = tally.service.spread.node_anti_affinity >= 100
     return [
-        one for place, count in gone.items() for one in _worst(by_place[place], count, per_node)
+        one
+        for place, count in gone.items()
+        for one in _worst(by_place[place], count, per_node, apart)
     ]
 
 
 def _worst(
-    candidates: Iterable[InstanceView], count: int, per_node: dict[NodeId, int]
+    candidates: Iterable[InstanceView], count: int, per_node: dict[NodeId, int], apart: bool
 ) -> list[InstanceView]:
     """The first `count` to go in one place. Nodes queue up by the next one they would give."""
     on_node: dict[NodeId, list[InstanceView]] = {}
     for one in candidates:
         on_node.setdefault(one.state.node, []).append(one)
 
-    def claim(node: NodeId) -> tuple[bool, int, int, NodeId]:
+    def claim(node: NodeId) -> tuple[int, int, int, NodeId]:
         one = on_node[node][-1]
-        is_ready = one.health is Health.READY
-        return (is_ready, -per_node[node], -ordinal_of(one.state.id), node)
+        is_ready, few = int(one.health is Health.READY), -per_node[node]
+        first, second = (few, is_ready) if apart else (is_ready, few)
+        return (first, second, -ordinal_of(one.state.id), node)
 
     for members in on_node.values():  # the one to go first stands last
         members.sort(key=lambda one: (one.health is not Health.READY, ordinal_of(one.state.id)))
@@ -247,7 +251,7 @@ def _worst(
     heapify(queue)
     chosen: list[InstanceView] = []
     while queue and len(chosen) < count:
-        node = heappop(queue)[3]
+        node = heappop(queue)[-1]
         chosen.append(on_node[node].pop())
         per_node[node] -= 1
         if on_node[node]:
