@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.live.systems import APP, SPEC, Running, answers, eventually, running
 
 from seakeep.engines.local import processes
+from tests.live.systems import APP, SPEC, Running, answers, eventually, running
 
 pytestmark = pytest.mark.live
 

@@ -4,6 +4,7 @@ python -m demo [--full] [--json FILE] [--svg FILE] [--keep]
 """
 
 import argparse
+import io
 import json
 import os
 import platform
@@ -16,16 +17,16 @@ from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
+from rich.console import Console
+from rich.live import Live
+
 from demo.acts import FULL, SHORT, Result, Stage, acts
 from demo.screen import Screen, results_table
 from demo.traffic import Load
 from demo.watch import Watch, all_well
-from rich.console import Console
-from rich.live import Live
-
 from seakeep import __version__
-from seakeep.runtime.daemon import start_supervisor
 from seakeep.engines.local.layout import Layout, layout_for
+from seakeep.runtime.daemon import start_supervisor
 from seakeep.runtime.teardown import down
 from seakeep.spec import load
 
@@ -104,7 +105,7 @@ def _report(console: Console, results: list[Result], options: argparse.Namespace
 
 def _picture(screen: Screen, path: Path) -> None:
     """The last screen as an SVG, for the README."""
-    canvas = Console(record=True, width=132, file=open(os.devnull, "w"), force_terminal=True)
+    canvas = Console(record=True, width=132, file=io.StringIO(), force_terminal=True)
     canvas.print(screen)
     canvas.save_svg(str(path), title="make demo")
 

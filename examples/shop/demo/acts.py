@@ -13,12 +13,11 @@ from pathlib import Path
 
 from demo.traffic import Load
 from demo.watch import Document, Snapshot, Watch, all_well, enough, in_rotation, instances
-
-from seakeep.runtime.daemon import start_supervisor
 from seakeep.engines.local import processes
 from seakeep.engines.local.layout import Layout
 from seakeep.model.system import Fault, FaultKind
 from seakeep.runtime import faults
+from seakeep.runtime.daemon import start_supervisor
 from seakeep.runtime.teardown import supervisor_identity
 
 SETTLE_S_MAX = 30.0
@@ -109,10 +108,12 @@ def freeze(stage: Stage, lengths: Lengths) -> Result:
     victim = _oldest(stage, "catalog")
     stage.say(f"freezing {victim['id']} on {victim['node']}")
     fault = Fault(kind=FaultKind.FREEZE, subject=victim["id"])
-    with _measured(stage, result, lengths.freeze, lengths.settle) as began:
-        with faults.hold(stage.layout, fault):
-            _detect(stage, result, began, {victim["address"]})
-            _recover(stage, result, began, lambda now: _replaced(now, victim), lengths.freeze)
+    with (
+        _measured(stage, result, lengths.freeze, lengths.settle) as began,
+        faults.hold(stage.layout, fault),
+    ):
+        _detect(stage, result, began, {victim["address"]})
+        _recover(stage, result, began, lambda now: _replaced(now, victim), lengths.freeze)
     result.met = _fine(result) and _within(result.detect_s, 3) and _within(result.recover_s, 10)
     return result
 

@@ -2,14 +2,15 @@
 
 import time
 
-from demo.acts import Result
-from demo.traffic import Load, SourceFigures
-from demo.watch import Document, Watch
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
+
+from demo.acts import Result
+from demo.traffic import Load, SourceFigures
+from demo.watch import Document, Watch
 
 MARKS = {
     "ready": ("●", "green"),

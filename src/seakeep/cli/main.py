@@ -5,7 +5,8 @@ import sys
 import typer
 
 from seakeep import __version__
-from seakeep.cli import check, down, init, inject, load, logs, schema, status, up
+from seakeep.cli import check, down, explain, init, inject, load, logs, output, schema, status, up
+from seakeep.engines.local.state import ForeignStateError
 
 app = typer.Typer(
     name="seakeep",
@@ -24,6 +25,7 @@ app.command("up")(up.up)
 app.command("down")(down.down)
 app.command("status")(status.status)
 app.command("logs")(logs.logs)
+app.command("explain")(explain.explain)
 app.command("load")(load.load)
 app.add_typer(inject.app, name="inject")
 
@@ -47,6 +49,9 @@ def main() -> None:
     """Entry point of the command."""
     try:
         app()
+    except ForeignStateError as error:
+        output.error(str(error), error.hint)
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

@@ -33,6 +33,6 @@ def status(layout: Layout) -> dict[str, Any]:
     return control.call(layout.supervisor_socket, "status")
 
 
-def events(layout: Layout, after: int = 0) -> Iterator[dict[str, Any]]:
-    """Events with numbers above `after`, then new ones as they come."""
-    return control.stream(layout.supervisor_socket, "events", after=after)
+def events(layout: Layout, after: int = 0, *, follow: bool = True) -> Iterator[dict[str, Any]]:
+    """Events with numbers above `after`; with `follow`, then new ones as they come."""
+    return control.stream(layout.supervisor_socket, "events", after=after, follow=follow)

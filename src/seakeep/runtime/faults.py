@@ -110,9 +110,7 @@ def _lose(stack: ExitStack, layout: Layout, state: EngineState, fault: Fault) ->
     place = fault.subject
     parts = [part for part in state.parts.values() if _lies_in(part, place)]
     if not parts:
-        places = sorted({part.region for part in state.parts.values()} | {
-            part.id.partition(":")[2] for part in state.parts.values() if part.zone is not None
-        } | {f"{part.region}/{part.zone}" for part in state.parts.values() if part.zone})  # fmt: skip
+        places = sorted({place for part in state.parts.values() for place in _places_of(part)})
         raise FaultError(f"there is no place {place}", f"there are: {', '.join(places)}")
     stack.enter_context(Power(layout).cut(place))
     node_client.power_off(place, state.token)
@@ -120,6 +118,13 @@ def _lose(stack: ExitStack, layout: Layout, state: EngineState, fault: Fault) ->
         if part.identity is not None:
             processes.send(part.identity, signal.SIGKILL)
     return place
+
+
+def _places_of(part: PartRecord) -> list[str]:
+    """Every place that the part lies in: its region, its zone, its node."""
+    if part.zone is None:
+        return [part.region]
+    return [part.region, f"{part.region}/{part.zone}", part.id.partition(":")[2]]
 
 
 def _lies_in(part: PartRecord, place: str) -> bool:

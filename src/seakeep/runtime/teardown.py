@@ -51,10 +51,10 @@ def supervisor_identity(layout: Layout) -> Identity | None:
 
 def down(layout: Layout, *, keep_logs: bool, progress: Progress) -> DownReport:
     """End everything of the system. Nothing of it is left when this returns, but the journal
-    and the logs when `keep_logs`."""
+    and the logs when `keep_logs`. Raises ForeignStateError in a copied folder."""
     was_up = layout.state.exists()
-    stop_supervisor(layout, progress)
     state = load_state(layout)
+    stop_supervisor(layout, progress)
     strays = 0
     if state is not None:
         _stop_parts(layout, state, progress)

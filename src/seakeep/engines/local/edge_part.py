@@ -89,7 +89,10 @@ class EdgePart(Part):
         async with self._push:
             write_endpoints(self.layout, self._book, self._system, action)
             async with asyncio.timeout(TAKEN_DEADLINE_S):
-                while not await self._admin.endpoints_taken(action.cluster, action.digest):
+                # Envoy tells nobody when it has taken something: it has to be asked again.
+                while not await self._admin.endpoints_taken(  # noqa: ASYNC110
+                    action.cluster, action.digest
+                ):
                     await asyncio.sleep(TAKEN_POLL_S)
         serving = tuple(
             endpoint.instance

@@ -265,7 +265,8 @@ class LocalEngine:
                 assert_never(action)
 
     async def _dispatch(self, action: Action) -> str:
-        assert self._system is not None and self._state is not None
+        assert self._system is not None
+        assert self._state is not None
         match action:
             case StartInstance():
                 return await self.instances.start(action, self._system, self._state.book)

@@ -27,6 +27,17 @@ OCTET_LAST = 250
 OCTETS_PER_SYSTEM = 16
 
 
+class ForeignStateError(Exception):
+    """The state was copied or moved here: what it describes belongs to another folder."""
+
+    def __init__(self, layout: Layout, home: str) -> None:
+        super().__init__(f"{layout.state} belongs to the system of {Path(home).parent}")
+        self.hint = (
+            f"a copied folder: remove {layout.state} and go on; "
+            "a moved one: move it back, run `seakeep down`, then move it"
+        )
+
+
 @dataclass(slots=True, kw_only=True)
 class PartRecord:
     """A part as it was last started."""
@@ -56,11 +67,14 @@ class EngineState:
 
 
 def load_state(layout: Layout) -> EngineState | None:
-    """The state on disk; None when the system has never run here (or is down)."""
+    """The state on disk; None when the system has never run here (or is down). Raises
+    ForeignStateError, so that a copy of a folder never takes over what the original runs."""
     try:
         tree = orjson.loads(layout.identity.read_bytes())
     except FileNotFoundError:
         return None
+    if tree["home"] != str(layout.state):
+        raise ForeignStateError(layout, tree["home"])
     return EngineState(
         token=tree["token"],
         book=book_from(tree["first_octet"], tree["whole_loopback"], tree["tables"]),
@@ -75,6 +89,7 @@ def save_state(layout: Layout, state: EngineState) -> None:
     """Replace the state on disk."""
     tree = {
         "format": FORMAT,
+        "home": str(layout.state),
         "token": state.token,
         "first_octet": state.book.first_octet,
         "whole_loopback": state.book.whole_loopback,
