@@ -36,11 +36,12 @@ class Roll:
 
     zones: Mapping[ZoneName, Group]
     """In the order in which they are first met; zones without members are absent."""
+    members: int
     ready: int
     """Members that are to get new requests."""
 
 
-NOBODY = Roll({}, 0)
+NOBODY = Roll({}, 0, 0)
 
 Word = tuple[bool, bool]
 """(healthy, draining) of a member."""
@@ -170,8 +171,8 @@ def _call_roll(
     rolls = {region: roll for region, roll in old.items() if region not in dirty}
     for region, zones in lists.items():
         groups = {zone: _group(region, zone, listed) for zone, listed in zones.items()}
-        ready = sum(member.word == _READY for listed in zones.values() for member in listed)
-        rolls[region] = Roll(groups, ready)
+        words = [member.word for listed in zones.values() for member in listed]
+        rolls[region] = Roll(groups, len(words), words.count(_READY))
     return rolls
 
 
@@ -179,8 +180,8 @@ def _group(region: RegionName, zone: ZoneName, listed: list[Member]) -> Group:
     return Group(
         region,
         zone,
-        tuple(member.endpoint for member in listed if member.endpoint is not None),
-        ",".join(member.text for member in listed),
+        tuple([member.endpoint for member in listed if member.endpoint is not None]),
+        ",".join([member.text for member in listed]),
     )
 
 

@@ -64,13 +64,19 @@ Summary = tuple[tuple[RegionName, bool], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Gateway:
-    """Another region in a cluster."""
+class Gateways:
+    """The other regions in a cluster, the nearest first."""
 
-    healthy: bool
     priority: int
-    locality: Locality
+    """Of the first."""
+    localities: tuple[Locality, ...]
+    ready: int
+    """How many are healthy."""
     text: str
+    """For the digest."""
+
+
+NO_GATEWAYS = Gateways(0, (), 0, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +85,7 @@ class Cluster:
 
     roll: Roll
     summary: Summary
-    gateways: tuple[Gateway, ...]
-    gateways_text: str
+    gateways: Gateways
     localities: tuple[Locality, ...]
     digest: str
 
@@ -235,9 +240,9 @@ class _Ask:
                     ("region", region),
                     ("cluster", name),
                     ("ready", cluster.roll.ready),
-                    ("members", sum(len(of.endpoints) for of in cluster.roll.zones.values())),
-                    ("regions_ready", sum(one.healthy for one in cluster.gateways)),
-                    ("regions", len(cluster.gateways)),
+                    ("members", cluster.roll.members),
+                    ("regions_ready", cluster.gateways.ready),
+                    ("regions", len(cluster.gateways.localities)),
                 ),
                 action=action.id,
             )
@@ -388,49 +393,52 @@ def _build(
             localities.append(_locality(group, priority))
             texts.append(_text(group.region, group.zone, priority, 0, group.digest))
         priority += 1
-    gateways: tuple[Gateway, ...] = ()
-    gateways_text = ""
-    if crosses and before is not None and _gateways_stand(before, summary, priority):
-        gateways, gateways_text = before.gateways, before.gateways_text
-    elif crosses:
-        gateways = _gateways(origin, plan, summary, priority, port)
-        gateways_text = "\n".join(gateway.text for gateway in gateways)
-    if gateways:
-        localities.extend(gateway.locality for gateway in gateways)
-        texts.append(gateways_text)
-    return Cluster(roll, summary, gateways, gateways_text, tuple(localities), _digest(texts))
-
-
-def _gateways_stand(before: Cluster, summary: Summary, priority: int) -> bool:
-    """Whether the other regions of a cluster are what they were (under the same spec)."""
-    return before.summary is summary and (
-        not before.gateways or before.gateways[0].priority == priority
-    )
+    gateways = NO_GATEWAYS
+    if crosses:
+        gateways = _gateways(origin, plan, summary, priority, port, before)
+    if gateways.localities:
+        localities.extend(gateways.localities)
+        texts.append(gateways.text)
+    return Cluster(roll, summary, gateways, tuple(localities), _digest(texts))
 
 
 def _gateways(
-    origin: RegionName, plan: Plan, summary: Summary, priority: int, port: int
-) -> tuple[Gateway, ...]:
-    """The other regions in order: the spec's by distance, then those that are leaving."""
+    origin: RegionName,
+    plan: Plan,
+    summary: Summary,
+    priority: int,
+    port: int,
+    before: Cluster | None,
+) -> Gateways:
+    """The other regions in order: the spec's by distance, then those that are leaving. `before`
+    is the cluster as it was under the same spec."""
+    if before is not None and before.summary is summary and before.gateways.priority == priority:
+        return before.gateways
     healthy = dict(summary)
     order = [region for region in plan.others if region in healthy]
     if len(order) + (origin in healthy) < len(healthy):
         known = {origin, *order}
         order += [region for region, _ in summary if region not in known]
-    return tuple(
+    made = [
         _gateway(region, healthy[region], index, port)
         for index, region in enumerate(order, priority)
+    ]
+    return Gateways(
+        priority,
+        tuple([locality for locality, _ in made]),
+        sum([healthy[region] for region in order]),
+        "\n".join([text for _, text in made]),
     )
 
 
 @lru_cache(maxsize=1 << 16)
-def _gateway(region: RegionName, healthy: bool, priority: int, port: int) -> Gateway:
-    """Remembered, since thousands of clusters hold the same few gateways."""
+def _gateway(region: RegionName, healthy: bool, priority: int, port: int) -> tuple[Locality, str]:
+    """Another region and its text. Remembered, since thousands of clusters hold the same few."""
     endpoint = Endpoint(instance=None, host=region, port=port, healthy=healthy)
     locality = Locality(
         region=region, zone=None, priority=priority, weight=0, endpoints=(endpoint,)
     )
-    return Gateway(healthy, priority, locality, _text_of(locality))
+    return locality, _text_of(locality)
 
 
 def _locality(group: Group, priority: int) -> Locality:

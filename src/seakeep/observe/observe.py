@@ -131,17 +131,21 @@ def _judge_all(
     last = memory.verdicts
     same_spec = memory.revision == system.revision
     oldest = at - STALE
+    service = revision = ""
+    of = NO_PROBES
     for sample in samples:
         state = sample.value
         if state is None:
             continue
         name = state.id
+        if state.service != service or state.revision != revision:
+            service, revision = state.service, state.revision
+            of = probes.get((service, revision), NO_PROBES)
         verdict = last.get(name)
         if verdict is None or verdict.state is not state or not same_spec:
             before = None
             if verdict is not None and verdict.state.started_at == state.started_at:
                 before = verdict.health
-            of = probes.get((state.service, state.revision), NO_PROBES)
             health, detail = judge(state, of, before)
             verdict = InstanceView(state, health, detail)
         verdicts[name] = verdict
