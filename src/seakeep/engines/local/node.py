@@ -25,7 +25,8 @@ from seakeep.engines.local.node_launch import Place
 from seakeep.engines.local.node_logs import rotate
 from seakeep.engines.local.node_server import Connection, Server
 from seakeep.engines.local.power import Power
-from seakeep.engines.local.processes import TOKEN_VARIABLE, identify, kill_strays
+from seakeep.engines.local.process_table import TOKEN_VARIABLE
+from seakeep.engines.local.processes import identify, kill_strays
 from seakeep.model.system import Resources
 from seakeep.model.time import Duration
 

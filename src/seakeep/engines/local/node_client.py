@@ -25,8 +25,8 @@ from seakeep.engines.local.node_codec import (
     encode_workload,
     merge_report,
 )
+from seakeep.engines.local.process_table import TOKEN_VARIABLE
 from seakeep.engines.local.processes import (
-    TOKEN_VARIABLE,
     Identity,
     is_alive,
     kill_strays,

@@ -27,7 +27,8 @@ from seakeep.engines.local.node_codec import (
     whole,
     whole_or_none,
 )
-from seakeep.engines.local.processes import Identity, boot_id
+from seakeep.engines.local.process_table import boot_id
+from seakeep.engines.local.processes import Identity
 from seakeep.model.ids import InstanceId, ServiceName
 from seakeep.model.observation import Address, ProbeReading
 from seakeep.model.system import Workload

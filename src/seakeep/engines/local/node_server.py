@@ -66,9 +66,8 @@ class Server:
     def _flush(self) -> None:
         self._flushing = False
         dirty, self._dirty = self._dirty, {}
-        states = {state.id: state for state in self.instances.states()}
-        changed = [states[name] for name in dirty if name in states]
-        gone = [name for name in dirty if name not in states]
+        changed = [self.instances.state(name) for name in dirty if self.instances.has(name)]
+        gone = [name for name in dirty if not self.instances.has(name)]
         self._push(encode_report(self.instances.place.node, boot_clock(), False, changed, gone))
 
     def report_all(self) -> None:

@@ -17,16 +17,13 @@ import os
 import signal
 import struct
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any
 
-TOKEN_VARIABLE = "SEAKEEP_TOKEN"  # noqa: S105  a name, not a secret
-_LINUX = sys.platform.startswith("linux")
+from seakeep.engines.local import process_table
+
 _PROCESS_GROUP = 4
 """PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9."""
 _GET_INFO = 0xC040FF0B
@@ -51,119 +48,24 @@ class Identity:
     token: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Stat:
-    """What the process table says about one pid."""
-
-    zombie: bool
-    session: int
-    start_ticks: int
-    cpu_ticks: int
-
-
-# --- the process table ------------------------------------------------------
-
-
-@cache
-def boot_id() -> str:
-    """The name of this boot of the machine."""
-    if _LINUX:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return str(int(_psutil().boot_time()))
-
-
-def _psutil() -> Any:
-    # Only where there is no /proc; importing it takes longer than starting an agent.
-    import psutil  # type: ignore[import-untyped]
-
-    return psutil
-
-
-def _stat(pid: int) -> _Stat | None:
-    """None when there is no such process."""
-    if not _LINUX:
-        return _stat_portable(pid)
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            line = file.read()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    # The command may hold spaces and parentheses: fields count from behind the last one.
-    fields = line[line.rindex(b")") + 2 :].split()
-    return _Stat(
-        zombie=fields[0] in (b"Z", b"X", b"x"),
-        session=int(fields[3]),
-        start_ticks=int(fields[19]),
-        cpu_ticks=int(fields[11]) + int(fields[12]),
-    )
-
-
-def _stat_portable(pid: int) -> _Stat | None:
-    psutil = _psutil()
-    try:
-        process = psutil.Process(pid)
-        times = process.cpu_times()
-        return _Stat(
-            zombie=process.status() == psutil.STATUS_ZOMBIE,
-            session=os.getsid(pid),
-            start_ticks=round(process.create_time() * 100),
-            cpu_ticks=round((times.user + times.system) * 100),
-        )
-    except (psutil.Error, OSError):
-        return None
-
-
-def _token(pid: int) -> str:
-    """The token in a process's first environment; empty when it has none or is not ours."""
-    if not _LINUX:
-        psutil = _psutil()
-        try:
-            return str(psutil.Process(pid).environ().get(TOKEN_VARIABLE, ""))
-        except (psutil.Error, OSError):
-            return ""
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            environment = file.read()
-    except OSError:
-        return ""
-    start = f"{TOKEN_VARIABLE}=".encode()
-    for entry in environment.split(b"\0"):
-        if entry.startswith(start):
-            return os.fsdecode(entry[len(start) :])
-    return ""
-
-
-def _own_pids() -> Iterator[int]:
-    """Processes of this user, except this very one."""
-    user, me = os.geteuid(), os.getpid()
-    if not _LINUX:
-        for process in _psutil().process_iter():
-            with contextlib.suppress(Exception):
-                if process.pid != me and process.uids().effective == user:
-                    yield process.pid
-        return
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdecimal() or int(entry.name) == me:
-            continue
-        with contextlib.suppress(OSError):
-            if user == 0 or entry.stat().st_uid == user:
-                yield int(entry.name)
+# --- finding ----------------------------------------------------------------
 
 
 def identify(pid: int, token: str = "") -> Identity | None:
     """The identity of a running process; `token` is read from it when not given. None when
     there is no such process."""
-    found = _stat(pid)
+    found = process_table.read_stat(pid)
     if found is None:
         return None
-    return Identity(pid, found.start_ticks, boot_id(), token or _token(pid))
+    token = token or process_table.read_token(pid, found.start_ticks)
+    return Identity(pid, found.start_ticks, process_table.boot_id(), token)
 
 
 def is_alive(identity: Identity) -> bool:
     """Whether this very process runs: not a zombie, not another one with its pid."""
-    if identity.boot_id != boot_id():
+    if identity.boot_id != process_table.boot_id():
         return False
-    found = _stat(identity.pid)
+    found = process_table.read_stat(identity.pid)
     return found is not None and not found.zombie and found.start_ticks == identity.start_ticks
 
 
@@ -172,18 +74,18 @@ def strays(token_prefix: str) -> list[Identity]:
     that they lead; by pid. An empty prefix is refused: it would be every process."""
     if not token_prefix:
         raise ValueError("strays() needs the token of a system")
-    table: dict[int, tuple[_Stat, str]] = {}
-    for pid in _own_pids():
-        before = _stat(pid)
+    table: dict[int, tuple[process_table.Stat, str]] = {}
+    for pid in process_table.own_pids():
+        before = process_table.read_stat(pid)
         if before is None or before.zombie:
             continue
-        token = _token(pid)
-        after = _stat(pid)
+        token = process_table.read_token(pid, before.start_ticks)
+        after = process_table.read_stat(pid)
         if after is not None and after.start_ticks == before.start_ticks:
             table[pid] = (before, token)
     ours = {pid for pid, (_, token) in table.items() if token.startswith(token_prefix)}
     return [
-        Identity(pid, stat.start_ticks, boot_id(), token)
+        Identity(pid, stat.start_ticks, process_table.boot_id(), token)
         for pid, (stat, token) in sorted(table.items())
         if pid in ours or stat.session in ours
     ]
@@ -192,18 +94,18 @@ def strays(token_prefix: str) -> list[Identity]:
 def members(identity: Identity) -> list[Identity]:
     """The living processes of one identity: itself, its session, and everything that
     inherited its token (sessions of their own included). By pid."""
-    if identity.boot_id != boot_id():
+    if identity.boot_id != process_table.boot_id():
         return []
-    leader = _stat(identity.pid)
+    leader = process_table.read_stat(identity.pid)
     # While the session has a member the kernel gives its number to no other process; when
     # somebody else has the number, the session is gone.
     own_session = leader is None or leader.start_ticks == identity.start_ticks
     found = []
-    for pid in _own_pids():
-        stat = _stat(pid)
+    for pid in process_table.own_pids():
+        stat = process_table.read_stat(pid)
         if stat is None or stat.zombie or stat.start_ticks < identity.start_ticks:
             continue
-        token = _token(pid)
+        token = process_table.read_token(pid, stat.start_ticks)
         if (
             (own_session and stat.session == identity.pid)
             or (pid == identity.pid and stat.start_ticks == identity.start_ticks)
@@ -215,17 +117,17 @@ def members(identity: Identity) -> list[Identity]:
 
 def usage(identity: Identity) -> tuple[float, int]:
     """(seconds of CPU so far, bytes of resident memory) of a process and its descendants."""
-    if not _LINUX:
-        found = _stat(identity.pid)
+    if not process_table.LINUX:
+        found = process_table.read_stat(identity.pid)
         with contextlib.suppress(Exception):
-            memory = int(_psutil().Process(identity.pid).memory_info().rss)
+            memory = int(process_table.portable().Process(identity.pid).memory_info().rss)
             return (found.cpu_ticks / 100 if found else 0.0), memory
         return 0.0, 0
     ticks = pages = 0
     todo = [identity.pid]
     while todo:
         pid = todo.pop()
-        stat = _stat(pid)
+        stat = process_table.read_stat(pid)
         if stat is None or stat.zombie or stat.start_ticks < identity.start_ticks:
             continue
         ticks += stat.cpu_ticks
@@ -259,7 +161,7 @@ def spawn(
     """
     if not argv or not argv[0]:
         raise SpawnError("the command is empty")
-    environment = {**env, TOKEN_VARIABLE: token}
+    environment = {**env, process_table.TOKEN_VARIABLE: token}
     opened = _open_log(log) if isinstance(log, Path) else None
     output = opened if opened is not None else log if log is not None else subprocess.DEVNULL
     assert not isinstance(output, Path)
@@ -335,7 +237,7 @@ class Handle:
     @classmethod
     def open(cls, identity: Identity) -> "Handle | None":
         """None when the process is gone. One that has ended but was not reaped can be held."""
-        if identity.boot_id != boot_id():
+        if identity.boot_id != process_table.boot_id():
             return None
         fd = None
         if hasattr(os, "pidfd_open"):
@@ -345,7 +247,7 @@ class Handle:
                 if error.errno not in (errno.ENOSYS, errno.EPERM):
                     return None
         # Checked with the descriptor open: from here on it is this process or none.
-        found = _stat(identity.pid)
+        found = process_table.read_stat(identity.pid)
         if found is None or found.start_ticks != identity.start_ticks:
             if fd is not None:
                 os.close(fd)
@@ -382,7 +284,7 @@ class Handle:
                     if error.errno != errno.EINVAL:  # a kernel before 6.9
                         raise
             # The number stays taken as long as the leader, dead or alive, is not reaped.
-            found = _stat(self.identity.pid)
+            found = process_table.read_stat(self.identity.pid)
             if found is None or found.start_ticks != self.identity.start_ticks:
                 return False
             os.killpg(self.identity.pid, number)
@@ -411,7 +313,7 @@ class Handle:
             return status if pid else None
         except ChildProcessError:
             pass
-        if self.fd is None or not _LINUX:
+        if self.fd is None or not process_table.LINUX:
             return None
         answer = bytearray(struct.pack("=Q56x", _INFO_EXIT))
         try:
