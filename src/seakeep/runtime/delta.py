@@ -19,7 +19,7 @@ import dataclasses
 import enum
 import types
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Union, get_args, get_origin
 
 from seakeep.model.codec import (
@@ -98,41 +98,47 @@ def _key_of(element: Any) -> str | None:
     return found
 
 
+def _keys(elements: tuple[Any, ...]) -> list[str] | None:
+    """The elements' keys, in order; None when they have none or share one."""
+    keys = [_key_of(element) for element in elements]
+    if None in keys or len(set(keys)) != len(keys):
+        return None
+    return keys  # type: ignore[return-value]
+
+
 def _keyed(elements: tuple[Any, ...]) -> dict[str, Any] | None:
-    """The elements by key, in order; None when they have none or share one."""
-    out: dict[str, Any] = {}
-    for element in elements:
-        key = _key_of(element)
-        if key is None or key in out:
-            return None
-        out[key] = element
-    return out
+    keys = _keys(elements)
+    return None if keys is None else dict(zip(keys, elements, strict=True))
 
 
 def _list_delta(hint: Any, old: tuple[Any, ...], new: tuple[Any, ...], at: Instant) -> Json:
-    if old == new and not (new and isinstance(new[0], Sample)):
+    samples = bool(new) and isinstance(new[0], Sample)
+    if not samples and old == new:
         return None
-    before, after = _keyed(old), _keyed(new)
-    if before is None or after is None or not new:
-        return None if old == new else [encoder_of(tuple[hint, ...])(new)]
-    kept = [key for key in before if key in after]
-    if kept != [key for key in after if key in before]:
-        return [encoder_of(tuple[hint, ...])(new)]
+    whole = encoder_of(tuple[hint, ...])
+    old_keys, keys = _keys(old), _keys(new)
+    if old_keys is None or keys is None or not new:
+        return None if old == new else [whole(new)]
     patch: dict[str, Json] = {}
-    removed = [key for key in before if key not in after]
-    if removed:
-        patch[REMOVED] = removed
-    encode = encoder_of(hint)
-    added = [[i, encode(one)] for i, (key, one) in enumerate(after.items()) if key not in before]
-    if added:
-        patch[ADDED] = added
-    heard = _heard(new) if isinstance(new[0], Sample) else {}
+    pairs: Iterable[tuple[str, Any, Any]] = zip(keys, old, new, strict=False)
+    if old_keys != keys:
+        before = dict(zip(old_keys, old, strict=True))
+        present = set(keys)
+        removed = [key for key in old_keys if key not in present]
+        if [key for key in old_keys if key in present] != [key for key in keys if key in before]:
+            return [whole(new)]
+        encode = encoder_of(hint)
+        added = [[i, encode(new[i])] for i, key in enumerate(keys) if key not in before]
+        patch |= {REMOVED: removed} if removed else {}
+        patch |= {ADDED: added} if added else {}
+        pairs = ((key, before.get(key), one) for key, one in zip(keys, new, strict=True))
+    heard = _heard(new) if samples else {}
     if heard:
         ages = [at - heard[source] for source in sorted(heard)]
         if not all(map(_fits, ages)):
-            return [encoder_of(tuple[hint, ...])(new)]
+            return [whole(new)]
         patch[HEARD] = ages[0] if len(set(ages)) == 1 else ages
-    changed = _changed(hint, before, after, kept, heard)
+    changed = _changed(hint, pairs, heard)
     if changed:
         patch[CHANGED] = changed
     return patch or None
@@ -144,34 +150,28 @@ def _fits(number: int) -> bool:
 
 def _heard(samples: tuple[Any, ...]) -> dict[str, Instant]:
     """The commonest `observed_at` of each source (the latest among equally common ones)."""
-    seen: dict[str, Counter[Instant]] = {}
+    heard: dict[str, Instant] = {}
+    odd = set()
     for sample in samples:
-        seen.setdefault(sample.source, Counter())[sample.observed_at] += 1
-    return {
-        source: max(counts, key=lambda at: (counts[at], at))
-        if len(counts) > 1
-        else next(iter(counts))
-        for source, counts in seen.items()
-    }
+        if heard.setdefault(sample.source, sample.observed_at) != sample.observed_at:
+            odd.add(sample.source)
+    for source in sorted(odd):
+        counts = Counter(one.observed_at for one in samples if one.source == source)
+        heard[source] = max(counts, key=lambda at: (counts[at], at))
+    return heard
 
 
 def _changed(
-    hint: Any,
-    before: dict[str, Any],
-    after: dict[str, Any],
-    kept: list[str],
-    heard: dict[str, Instant],
+    hint: Any, pairs: Iterable[tuple[str, Any, Any]], heard: dict[str, Instant]
 ) -> list[Json]:
     differ, _ = _rules(hint)
     groups: dict[tuple[str, ...], dict[str, list[Json]]] = {}
-    for key, new in after.items():
+    for key, old, new in pairs:
         leaves: Leaves = {}
-        old = before.get(key)
-        if not heard:
-            if old is not None and old != new:
-                differ(old, new, "", leaves)
-        else:
+        if heard:
             _sample_delta(differ, old, new, heard, leaves)
+        elif old is not None and old is not new and old != new:
+            differ(old, new, "", leaves)
         if leaves:
             groups.setdefault(tuple(leaves), {})[key] = list(leaves.values())
     return [[list(paths), rows] for paths, rows in groups.items()]
@@ -181,9 +181,11 @@ def _sample_delta(
     differ: "Differ", old: Any, new: Any, heard: dict[str, Instant], leaves: Leaves
 ) -> None:
     """The age of a sample goes with its source's, unless it is one of the odd ones."""
-    if old is not None and (old.value != new.value or old.source != new.source):
+    if old is not None and (
+        (old.value is not new.value and old.value != new.value) or old.source != new.source
+    ):
         differ(old, new, "", leaves)
-    leaves.pop("observed_at", None)
+        leaves.pop("observed_at", None)
     if new.observed_at != heard[new.source]:
         leaves["observed_at"] = [new.observed_at]
 

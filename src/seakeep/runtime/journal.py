@@ -4,8 +4,8 @@ Append-only and write-ahead: a step whose decision has actions is on the disk be
 returns, so before the engine may have them; other records reach the disk within `SYNC_EVERY_S`
 of the next record (a killed process loses none of them, a power cut those of the last second).
 
-The first step of a run and every `FULL_EVERY`th hold the whole observation, the others what
-changed (`runtime.delta`). A segment is self-contained: at its head stand the run, the whole
+The first step of a run and one in `FULL_EVERY` or more hold the whole observation, the others
+what changed (`runtime.delta`). A segment is self-contained: at its head stand the run, the whole
 spec, and the loop's state, so that a reader and a replay can start at any segment.
 
 Nothing here may stop the loop. When a record cannot be written (disk full), that is reported,
@@ -45,7 +45,10 @@ from seakeep.runtime.step import decision_digest, encode_actions, encode_reason
 FORMAT = 1
 SYNC_EVERY_S = 1.0
 FULL_EVERY = 128
-"""Steps; how much a damaged record can cost."""
+"""Steps, at least, from one whole observation to the next, and so what a damaged record can
+cost. The wait is longer while the changes written since then are smaller than the whole."""
+STATE_INSTANCES_MAX = 2_000
+"""Writing the state of more would hold up the loop; a replay then starts where a run did."""
 RETRY_ROTATION_S = 1.0
 LOCK = "lock"
 
@@ -104,6 +107,8 @@ class Journal:
         self._observation_n = 0
         self._reasons: tuple[Reason, ...] = ()
         self._steps_since_full = 0
+        self._full_bytes = 0
+        self._full_ends = 0
         self._unsynced_since: float | None = None
         self._rotation_failed_at = -RETRY_ROTATION_S
         self._packer: threading.Thread | None = None
@@ -207,15 +212,20 @@ class Journal:
         """One turn of the loop. `before` encodes the loop's state before this step; it is called
         only when a new segment begins. Whether the record was written."""
         with self._guard:
-            self._rotate_when_due(before)
+            large = len(observation.instances) > STATE_INSTANCES_MAX
+            self._rotate_when_due(None if large else before)
             n = self._start()
             try:
                 record = self._step_record(observation, decision)
             except (CodecError, AttributeError, TypeError) as error:
                 return self._miss(error)
+            size = self._size
             if not self._append(n, record, sync=bool(decision.actions)):
                 return False
-            self._steps_since_full = 0 if "full" in record else self._steps_since_full + 1
+            if "full" in record:
+                self._full_bytes = self._size - size
+                self._steps_since_full, self._full_ends = 0, self._size
+            self._steps_since_full += 1
             self._observation, self._observation_n = observation, n
             self._reasons = decision.reasons
             return True
@@ -238,8 +248,7 @@ class Journal:
 
     def _step_record(self, observation: Observation, decision: Decision[object]) -> Json:
         record: dict[str, Json] = {"kind": "step"}
-        whole = self._observation is None or self._steps_since_full + 1 >= FULL_EVERY
-        if whole or self._observation is None:
+        if self._observation is None or self._full_is_due():
             record["full"] = encode(observation)
             record["reasons"] = [encode_reason(reason) for reason in decision.reasons]
         else:
@@ -252,6 +261,10 @@ class Journal:
         record["wake_at"] = decision.wake_at
         record["digest"] = decision_digest(decision)
         return record
+
+    def _full_is_due(self) -> bool:
+        written = self._size - self._full_ends
+        return self._steps_since_full >= FULL_EVERY and written >= self._full_bytes
 
     def _reasons_delta(self, reasons: tuple[Reason, ...]) -> Json:
         """A reason that stood in the last step is written as its index there."""
