@@ -14,6 +14,7 @@ from seakeep.engines.local.envoy_config import (
     access_log,
     envoy_argv,
     listeners_path,
+    render_listeners,
     replace_if_changed,
     write_bootstrap,
     write_config,
@@ -219,3 +220,23 @@ def test_only_files_that_change_are_rewritten() -> None:
         made.start_edge("us")
         made.push("us", "web", zone("a"), gateway("eu"), wait_healthy=False)
         assert made.taken("us", "web") == "digest-1"
+
+
+def test_every_listener_is_on_an_ipv4_loopback_address_of_its_region() -> None:
+    db = service("db", Protocol.TCP, routes=(Route(port=5432),))
+    calls = (Call(service="web", per_request=1.0),)
+    web = service("web", balance=Balance(prefer=Prefer.ZONE), calls=calls)
+    what = system(web, db, regions={"us": "ab", "eu": "a"})
+    with rig(what) as made:
+        listeners = render_listeners(what, "us", made.book, made.layout)
+        hosts = [each["address"]["socket_address"]["address"] for each in listeners]
+        assert all(host.startswith(f"127.{made.book.octet('us')}.") for host in hosts)
+        assert [each["name"] for each in listeners] == [
+            "edge",
+            "edge db 5432",
+            "internal web",
+            "internal web@a",
+            "internal web@b",
+            "gateway web",
+            "gateway db",
+        ]

@@ -186,6 +186,15 @@ def render_bootstrap(system_name: str, region: RegionName, layout: Layout) -> Js
                 }
             ]
         },
+        "layered_runtime": {
+            "layers": [
+                {
+                    "name": "static",
+                    # By default every 5 spans make a request of their own, here to nobody.
+                    "static_layer": {"tracing.opentelemetry.min_flush_spans": 512},
+                }
+            ]
+        },
         "overload_manager": {
             "resource_monitors": [
                 {
@@ -218,10 +227,7 @@ def render_listeners(
     listeners = _edge(system, region, book, log)
     for name in called_services(system):
         listeners += _internal(system, region, system.services[name], book, log)
-    listeners += [
-        _gateway(region, service, book, log, several=len(system.regions) > 1)
-        for service in system.services.values()
-    ]
+    listeners += [_gateway(region, service, book, log) for service in system.services.values()]
     return listeners
 
 
@@ -279,9 +285,7 @@ def _internal(
     return listeners
 
 
-def _gateway(
-    region: RegionName, service: Service, book: AddressBook, log: Path, *, several: bool
-) -> Json:
+def _gateway(region: RegionName, service: Service, book: AddressBook, log: Path) -> Json:
     """Where other regions' links arrive. It leads to the region's own instances only, so a
     request can never travel on, or in circles."""
     cluster = f"{service.name}.local"

@@ -18,8 +18,10 @@ ends with whoever asked, however that one ends.
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -255,11 +257,19 @@ async def run(configs: Sequence[WireConfig], control: Path) -> None:
     remove_control(control)
 
 
+def raise_descriptor_limit() -> None:
+    """A connection takes two descriptors, and the usual soft limit is 1024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="seakeep-link", description="The WAN link of a region.")
     parser.add_argument("--config", type=Path, required=True, help="JSON file with its wires")
     parser.add_argument("--control", type=Path, required=True, help="Unix socket to listen at")
     arguments = parser.parse_args(argv)
+    raise_descriptor_limit()
     try:
         configs = parse_wires(json.loads(arguments.config.read_text()).get("wires"))
         asyncio.run(run(configs, arguments.control))

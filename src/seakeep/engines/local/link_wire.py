@@ -32,6 +32,7 @@ BACKLOG = 1024
 RETRY_S = 0.25
 """How often a target that refused is tried again."""
 CONNECT_TIMEOUT_S = 5.0
+REST_S = 0.1
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 EARLY_S = 0.0005
 """A timer that fires this much too early is on time: event loops round."""
@@ -271,7 +272,8 @@ class Wire:
         self.listen = listen
         self.target = target
         self.region = region
-        self.connections: set[Connection] = set()
+        self.connections: dict[Connection, None] = {}
+        """In the order of their beginning."""
         self._loop = asyncio.get_running_loop()
         self._socket: socket.socket | None = None
         self._filler: list[socket.socket] = []
@@ -337,6 +339,9 @@ class Wire:
                 taken, _ = self._socket.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
+            except OSError:
+                self._rest(self._socket)
+                return
             taken.setblocking(False)
             if self._dark:
                 self._held.append(taken)
@@ -344,6 +349,16 @@ class Wire:
                 task = self._loop.create_task(self._carry(taken))
                 self._carrying.add(task)
                 task.add_done_callback(self._carrying.discard)
+
+    def _rest(self, listener: socket.socket) -> None:
+        """Out of descriptors: let callers wait a little, instead of asking again at once."""
+        self._loop.remove_reader(listener.fileno())
+
+        def go_on() -> None:
+            if self._socket is listener and not self._dark:
+                self._loop.add_reader(listener.fileno(), self._accept)
+
+        self._loop.call_later(REST_S, go_on)
 
     def _darken(self) -> None:
         self._dark = True
@@ -384,7 +399,7 @@ class Wire:
 
     async def _carry(self, taken: socket.socket) -> None:
         connection = Connection(self.region, self._gone)
-        self.connections.add(connection)
+        self.connections[connection] = None
         self.region.connections += 1
         try:
             await self._loop.connect_accepted_socket(lambda: connection.client, taken)
@@ -410,7 +425,7 @@ class Wire:
 
     def _gone(self, connection: Connection) -> None:
         if connection in self.connections:
-            self.connections.remove(connection)
+            del self.connections[connection]
             self.region.connections -= 1
 
     def _watch_target(self) -> None:

@@ -1,0 +1,70 @@
+"""A real Envoy that is reconfigured, or killed and started again, under load."""
+
+import asyncio
+import dataclasses
+import os
+import signal
+
+import pytest
+
+from seakeep.engines.local.envoy_config import write_config
+from seakeep.model.system import Balance, BalancePolicy, Route
+from seakeep.model.time import MILLISECOND
+from tests.live.envoy_rig import rig, service, system, until, zone
+from tests.live.test_envoy_failover import load_and
+
+pytestmark = pytest.mark.live
+
+
+def test_a_changed_spec_fails_no_request() -> None:
+    web = service("web")
+    with rig(system(web)) as made:
+        made.start_edge("us")
+        servers = [made.start_upstream(f"web-{n}", "us", "a") for n in range(2)]
+        made.push("us", "web", zone("a", *servers))
+        changed = dataclasses.replace(
+            web,
+            balance=Balance(policy=BalancePolicy.RANDOM),
+            timeout=3000 * MILLISECOND,
+            routes=(Route(), Route(path="/more")),
+        )
+
+        def change() -> None:
+            write_config(system(changed), "us", made.book, made.layout)
+
+        ends = asyncio.run(load_and(made, change, "/sleep/0.02", 2.5))
+        assert ends == {200: 250}
+        versions = write_config(system(changed), "us", made.book, made.layout)
+        taken = asyncio.run(made.admin("us").taken())
+        assert (taken.listeners, taken.clusters) == (versions.listeners, versions.clusters)
+        assert taken.endpoints["web"] == "digest-1", "the endpoints are still there"
+
+
+def test_pushes_under_load_fail_no_request() -> None:
+    with rig(system(service("web"))) as made:
+        made.start_edge("us")
+        servers = [made.start_upstream(f"web-{n}", "us", "a") for n in range(3)]
+        made.push("us", "web", zone("a", *servers))
+
+        def push() -> None:
+            for n in range(30):
+                made.push("us", "web", zone("a", servers[n % 3], servers[(n + 1) % 3]))
+
+        def in_a_thread() -> None:
+            asyncio.get_running_loop().run_in_executor(None, push)
+
+        assert asyncio.run(load_and(made, in_a_thread, "/sleep/0.02", 3)) == {200: 300}
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_an_edge_that_ended_comes_back_with_its_endpoints(how: int) -> None:
+    with rig(system(service("web"))) as made:
+        made.start_edge("us")
+        made.push("us", "web", zone("a", made.start_upstream("web-0", "us", "a")))
+        os.kill(made.edges["us"].pid, how)
+        made.edges["us"].wait()
+        assert not asyncio.run(made.admin("us").ready())
+        made.start_edge("us")
+        until(lambda: made.get().status == 200, "it serves at once, with nobody to push")
+        assert made.taken("us", "web") == "digest-1"
+        assert made.layout.edge_socket("us").stat().st_mode & 0o777 == 0o600
