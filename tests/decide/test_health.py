@@ -152,8 +152,9 @@ def test_a_restart_under_way_is_not_asked_for_again_and_a_lost_one_is_retried():
     first = decide([dead])
     waiting = decide([dead], first.memory, at=AT + SECOND, pending=["restart:web-1:0"])
     assert (waiting.actions, waiting.reasons) == ((), ())
-    # It ended without effect: the next try has an id of its own.
-    later = decide([dead], waiting.memory, at=AT + 60 * SECOND)
+    # It ended without effect: the next try waits, and has an id of its own.
+    assert decide([dead], waiting.memory, at=AT + SECOND - 1).actions == ()
+    later = decide([dead], waiting.memory, at=AT + SECOND)
     assert restarted(later) == ["restart:web-1:0.2"]
 
 

@@ -125,7 +125,7 @@ class HealthController:
                 trouble = replace(
                     trouble,
                     tries=trouble.tries + 1,
-                    due_at=view.at + EXPIRES_AFTER + BACKOFF.delay(trouble.tries + 1),
+                    due_at=view.at + BACKOFF.delay(trouble.tries + 1),
                 )
                 troubles[name] = trouble
                 action = self._restart(system, view.at, one, trouble)
