@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import json
 import signal
 import time
 from collections import Counter
@@ -9,6 +10,7 @@ from collections import Counter
 import aiohttp
 import pytest
 
+from seakeep.engines.local.envoy_config import access_log
 from seakeep.engines.local.link_client import hold_fault
 from seakeep.model.observation import Address
 from seakeep.model.system import Balance, BalancePolicy
@@ -202,3 +204,29 @@ def test_a_partition_is_survived_by_those_who_have_a_choice() -> None:
             assert names(made, 5) == {"us-a": 5}
             assert time.monotonic() - began < 5
         until(lambda: made.get().name == "eu-a", "healed: the region is used again")
+
+
+def test_scaling_up_does_not_push_traffic_away() -> None:
+    """Endpoints that were not checked yet are no part of the failover arithmetic."""
+    with rig(system(service("web"))) as made:
+        made.start_edge("us")
+        first = made.start_upstream("near-0", "us", "a")
+        far = zone("b", made.start_upstream("far-0", "us", "b"), priority=1)
+        more = [made.start_upstream(f"near-{n}", "us", "a") for n in range(1, 6)]
+        made.push("us", "web", zone("a", first), far)
+
+        def scale_up() -> None:
+            made.push("us", "web", zone("a", first, *more), far, wait_healthy=False)
+
+        async def scale_up_under_load() -> None:
+            loop = asyncio.get_running_loop()
+            loop.call_later(0.5, loop.run_in_executor, None, scale_up)
+            await load(made.book.edge("us", 8080), "/", 1.5)
+
+        asyncio.run(scale_up_under_load())
+        until(lambda: len(set(names(made, 30))) == 6, "all new ones serve")
+        hosts = asyncio.run(made.admin("us").hosts())
+        assert {host.priority for host in hosts} == {0, 1}
+        log = access_log(made.layout, "us")
+        used = {json.loads(line)["upstream"] for line in log.read_text().splitlines()}
+        assert f"{made.addresses['far-0'].host}:9000" not in used

@@ -108,6 +108,9 @@ def _cluster(system: System, region: RegionName, service: Service, name: str, ed
         "circuit_breakers": {"thresholds": [_limits(service)]},
         "common_lb_config": {
             "healthy_panic_threshold": {"value": service.balance.panic_fraction * 100},
+            # Or else a new endpoint counts as unhealthy until its first check, and scaling up
+            # sends a share of the traffic to the next priority for a moment.
+            "ignore_new_hosts_until_first_hc": True,
             # By default changes of health wait up to a second to be merged.
             "update_merge_window": "0s",
             "close_connections_on_host_set_change": False,
