@@ -95,6 +95,8 @@ def _replay_notes(report: ReplayReport) -> list[str]:
     if report.skipped:
         parts = (f"{method} {count:,}" for method, count in sorted(report.skipped.items()))
         lines.append(f"not replayed, by method: {', '.join(parts)} (see --methods)")
+    if report.inner_calls:
+        lines.append(f"calls between services, not replayed: {report.inner_calls:,}")
     if report.disordered:
         lines.append(f"far out of order in the log, sent when found: {report.disordered:,}")
     if report.broken_off:

@@ -38,6 +38,11 @@ class LineError(ValueError):
     """The line cannot be replayed: says why."""
 
 
+class InnerCall(Exception):
+    """A call between services, as a Seakeep edge logs it beside what clients sent: it will be
+    made again when the client's request is."""
+
+
 METHOD = re.compile(r"[A-Z][A-Z-]{0,30}")
 
 # Atomic groups: a hostile line costs time in proportion to its length, not to its square.
@@ -64,11 +69,13 @@ PATH_KEYS = (
     "path", "request_uri", "uri", "url", "RequestPath", "requestUrl", "request_path",
     "url.original", "url.path", "target",
 )  # fmt: skip
+INNER_ROLES = ("internal", "gateway")
+"""What an edge of Seakeep says of requests that did not come from clients."""
 NESTED_KEYS = ("request", "httpRequest", "http", "req")
 
 
 def parse_line(line: str) -> Entry:
-    """The request that a line speaks of. Raises LineError."""
+    """The request that a line speaks of. Raises LineError and InnerCall."""
     stripped = line.strip("\r\n\ufeff ")
     if not stripped:
         raise LineError("empty line")
@@ -149,6 +156,8 @@ def _parse_json(line: str) -> Entry:
         raise LineError(f"not JSON: {error}") from error
     if not isinstance(record, dict):
         raise LineError("not a JSON object")
+    if record.get("role") in INNER_ROLES:
+        raise InnerCall
     at, whole_second = _json_time(record)
     method, target = _json_request(record)
     return Entry(at, whole_second, method, origin_form(target))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from seakeep.load.accesslog import LINE_BYTES_MAX, Entry, LineError, parse_line
+from seakeep.load.accesslog import LINE_BYTES_MAX, Entry, InnerCall, LineError, parse_line
 from seakeep.load.plan import DueRequest, Lane, LoadPlan, PlanError, Requests
 from seakeep.model.time import SECOND, Duration, Instant
 
@@ -38,6 +38,8 @@ class ReplayReport:
     """(line number, why) of the first few."""
     skipped: Counter[str] = field(default_factory=Counter)
     """Requests by method that are not replayed."""
+    inner_calls: int = 0
+    """Calls between services in a Seakeep edge's log; not replayed."""
     disordered: int = 0
     """Requests more than the window out of order; replayed at once when they were found."""
     broken_off: str = ""
@@ -117,6 +119,8 @@ def entries_of(
             entry = parse_line(line)
         except LineError as error:
             report.refuse(number, str(error))
+        except InnerCall:
+            report.inner_calls += 1
         else:
             if entry.method in methods:
                 fruitless = 0

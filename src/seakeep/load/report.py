@@ -71,6 +71,7 @@ def replay_document(report: ReplayReport) -> dict[str, Any]:
         "unparsed": report.unparsed,
         "first_unparsed": [{"line": number, "why": why} for number, why in report.first_unparsed],
         "skipped_by_method": dict(sorted(report.skipped.items())),
+        "inner_calls": report.inner_calls,
         "disordered": report.disordered,
         "broken_off": report.broken_off or None,
     }
