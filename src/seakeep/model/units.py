@@ -8,6 +8,7 @@ Every parser takes the text and raises `UnitError`, whose text says what is wron
 
 import re
 from decimal import Decimal
+from fractions import Fraction
 
 from seakeep.model.time import DAY, HOUR, MICROSECOND, MILLISECOND, MINUTE, SECOND, Duration
 
@@ -57,7 +58,7 @@ BYTE_ALIASES: dict[str, str] = {
 BYTES_MAX = 2**60
 MILLICORES_MAX = 10**9
 
-_NUMBER = r"[0-9]{1,18}(?:\.[0-9]{1,18})?"
+_NUMBER = r"[0-9]{1,24}(?:\.[0-9]{1,24})?"
 _DURATION_PART = re.compile(rf"({_NUMBER})([a-zµμ]+)")
 _AMOUNT = re.compile(rf"({_NUMBER})\s?([A-Za-z]*)")
 _RATE = re.compile(rf"({_NUMBER})\s?/\s?([a-z]+)")
@@ -85,8 +86,8 @@ def _shown(text: str) -> str:
     return f"'{plain[:40]}…'" if len(plain) > 40 else f"'{plain}'"
 
 
-def _whole(amount: Decimal, text: str, smallest: str) -> int:
-    if amount != amount.to_integral_value():
+def _whole(amount: Fraction, text: str, smallest: str) -> int:
+    if amount.denominator != 1:
         raise UnitError(f"{_shown(text)} is finer than {smallest}", "write a rounder amount")
     return int(amount)
 
@@ -101,7 +102,7 @@ def parse_duration(text: str) -> Duration:
     if stripped == "0":
         return 0
     hint = "write a number and a unit, such as 300ms, 15s, 1h30m or 30d"
-    total, position, units = Decimal(0), 0, list(DURATION_UNITS)
+    total, position, units = Fraction(0), 0, list(DURATION_UNITS)
     for match in _DURATION_PART.finditer(stripped):
         number, unit = match.groups()
         unit = unit.replace("µ", "u").replace("μ", "u")
@@ -117,7 +118,7 @@ def parse_duration(text: str) -> Duration:
                 "write the largest unit first and each once, as in 1h30m",
             )
         units = units[units.index(unit) + 1 :]
-        total += Decimal(number) * DURATION_UNITS[unit]
+        total += Fraction(number) * DURATION_UNITS[unit]
         position = match.end()
     if not stripped or position != len(stripped):
         if re.fullmatch(_NUMBER, stripped):
@@ -157,7 +158,7 @@ def parse_rate(text: str) -> float:
         close = {"m": "min", "sec": "s", "minute": "min", "hour": "h", "day": "d"}
         better = f"{number}/{close[unit]}" if unit in close else f"{number}/s"
         raise UnitError(f"{_shown(text)} has an unknown unit '/{unit}'", f"write {better}")
-    rate = float(Decimal(number) / RATE_UNITS[unit])
+    rate = float(Fraction(number) / RATE_UNITS[unit])
     if rate > RATE_MAX_PER_S:
         raise UnitError(f"{_shown(text)} is beyond any rate that makes sense", hint)
     return rate
@@ -167,7 +168,7 @@ def format_rate(rate_per_s: float) -> str:
     """`200/s`, `10/min`: the first unit that gives a whole number, else per second."""
     for unit, size in RATE_UNITS.items():
         count = round(rate_per_s * size)
-        if count and float(Decimal(count) / size) == rate_per_s:
+        if count and float(Fraction(count, size)) == rate_per_s:
             return f"{count}/{unit}"
     return f"{_plain(Decimal(repr(rate_per_s)))}/s"
 
@@ -183,7 +184,7 @@ def parse_percent(text: str) -> float:
             hint = f"write {_plain(percent)}%"
             raise UnitError(f"{_shown(text)} has no percent sign", hint)
         raise UnitError(f"{_shown(text)} is not a percentage", "write it as 20% or 99.9%")
-    return float(Decimal(match[1]) / 100)
+    return float(Fraction(match[1]) / 100)
 
 
 def format_percent(fraction: float) -> str:
@@ -216,7 +217,7 @@ def parse_bytes(text: str) -> int:
         if better is not None and len(unit) > 1:
             hint = f"write {number}{better}"
         raise UnitError(f"{_shown(text)} has an unknown unit '{match[2]}'", hint)
-    amount = _whole(Decimal(number) * BYTE_UNITS[unit], text, "a byte")
+    amount = _whole(Fraction(number) * BYTE_UNITS[unit], text, "a byte")
     if amount > BYTES_MAX:
         raise UnitError(f"{_shown(text)} is more than any machine has", hint)
     return amount
@@ -236,7 +237,7 @@ def parse_cpu(text: str) -> int:
     hint = "write cores, such as 2 or 0.5, or thousandths of a core, such as 250m"
     if match is None or match[2] not in ("", "m"):
         raise UnitError(f"{_shown(text)} is not an amount of CPU", hint)
-    number = Decimal(match[1])
+    number = Fraction(match[1])
     amount = _whole(number if match[2] else number * 1000, text, "1m, a thousandth of a core")
     if amount > MILLICORES_MAX:
         raise UnitError(f"{_shown(text)} is more than any machine has", hint)

@@ -16,6 +16,7 @@ from seakeep.spec.fields import (
     Fraction,
     Memory,
     Name,
+    OrShort,
     Part,
     PositiveRate,
     PositiveSpan,
@@ -59,6 +60,7 @@ class NodesPart(Part):
 class ZonePart(Part):
     """A part of a region that fails on its own."""
 
+    short_schema: ClassVar[dict[str, Any] | None] = {"type": "null"}
     example = "{nodes: {count: 2}}"
 
     nodes: NodesPart = Field(default=NodesPart(), description="Its machines, where they differ.")
@@ -129,6 +131,7 @@ class RegionPart(Part):
         dict[Name, ZonePart],
         AfterValidator(_some),
         BeforeValidator(_zones),
+        OrShort(lambda _: {"type": "array", "items": {"type": "string"}, "minItems": 1}),
     ] = Field(description="`[a, b, c]`, or `{a: {nodes: {count: 2}}, b: {}}`.")
     nodes: NodesPart = Field(
         default=NodesPart(), description="Machines of every zone. Default: one of 4 CPUs and 8GiB."

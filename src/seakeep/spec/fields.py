@@ -8,6 +8,7 @@ the hint and, where the fault lies deeper than the field, the path to it.
 import re
 import shlex
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, TypeAlias
 
 from pydantic import (
@@ -74,6 +75,20 @@ class Part(BaseModel):
             if "description" in long:
                 definition["description"] = long["description"]
         return schema
+
+
+@dataclass(frozen=True, slots=True)
+class OrShort:
+    """Annotation: a field has a short form beside its own, whose JSON Schema `short` makes
+    from that of the long form."""
+
+    short: Callable[[dict[str, Any]], dict[str, Any]]
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: Any, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        long = handler(core_schema)
+        return {"anyOf": [self.short(long), long]}
 
 
 def _amount(parse: Callable[[str], Any], what: str, numbers: bool = False) -> BeforeValidator:

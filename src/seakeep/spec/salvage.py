@@ -3,6 +3,7 @@ ones stand in for what a section cannot do without, so that one pass over the fi
 errors between sections as well as those within them. Nothing made here reaches a `System`.
 """
 
+from copy import deepcopy
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,7 +20,7 @@ _WHOLE: dict[str, Any] = {
     "regions": {"stand-in": {"zones": ["a"]}},
     "services": {"stand-in": {"run": "stand-in"}},
 }
-_FIELDS: dict[tuple[str, str], Any] = {
+_FIELDS: dict[Location, Any] = {
     ("services", "run"): "stand-in",
     ("traffic", "from"): [0, 0],
     ("traffic", "rate"): "1/s",
@@ -43,7 +44,7 @@ def salvage(plain: dict[str, Any], error: ValidationError) -> tuple[Document | N
             aside.add(_set_aside(plain, location, missing=found["type"] == "missing"))
         for name, stand_in in _WHOLE.items():
             if not plain.get(name):
-                plain[name] = stand_in
+                plain[name] = deepcopy(stand_in)
                 aside.add((name,))
         try:
             return Document.model_validate(plain), aside
@@ -55,14 +56,15 @@ def salvage(plain: dict[str, Any], error: ValidationError) -> tuple[Document | N
 def _set_aside(plain: dict[str, Any], location: Location, *, missing: bool) -> Location:
     """Replace or remove a faulty value, or what lacks one, or the list that holds it; where.
     What cannot do without it is found faulty in the next round, and goes then."""
-    if len(location) >= 3 and (field := (str(location[0]), str(location[2]))) in _FIELDS:
-        entry = plain[str(location[0])][location[1]]
-        entry[location[2]] = _FIELDS[field]
-        return location[:3]
     for depth, part in enumerate(location):
         if isinstance(part, int) and location[depth - 1] in _ITEMS:
-            _at(plain, location[:depth])[part] = _ITEMS[str(location[depth - 1])]
+            _at(plain, location[:depth])[part] = deepcopy(_ITEMS[str(location[depth - 1])])
             return location[: depth + 1]
+    entry = _at(plain, location[:2])
+    field = tuple(location[0:3:2])
+    if len(location) >= 3 and field in _FIELDS and isinstance(entry, dict):
+        entry[location[2]] = deepcopy(_FIELDS[field])
+        return location[:3]
     listed = next((i for i, part in enumerate(location) if isinstance(part, int)), len(location))
     depth = min(listed, len(location) - 1 if missing else len(location))
     while depth > 0:

@@ -23,6 +23,7 @@ from seakeep.spec.fields import (
     Cpu,
     Memory,
     Name,
+    OrShort,
     Part,
     PositiveSpan,
     Share,
@@ -338,10 +339,13 @@ class ServicePart(Part):
         default=SpreadPart(),
         description="Where replicas go. Default: evenly over regions and zones.",
     )
-    scale: Annotated[list[ScalePart], BeforeValidator(_one_or_more)] = Field(
+    scale: Annotated[
+        list[ScalePart],
+        BeforeValidator(_one_or_more),
+        OrShort(lambda long: dict(long["items"])),
+    ] = Field(
         default=[],
         description="What to scale on: `{on: concurrency, target: 8}`, or a list of them.",
-        json_schema_extra={},
     )
     probes: ProbesPart = Field(
         default=ProbesPart(), description="Health checks. Default: a TCP readiness probe."
