@@ -534,6 +534,30 @@ def test_old_instances_that_are_not_ready_are_first_to_go() -> None:
     assert told(decide(system, unwell)) == ["drain web-2"]
 
 
+def test_no_more_leave_at_once_than_may_be_unavailable() -> None:
+    system = system_of(ZONES, [web(revision="w2", rollout=Rollout(surge=0, unavailable=1))])
+    new = instance("web-5", "us-east/a/0", revision="w2")
+    draining = instance("web-1", "us-east/a/0", draining_since=START)
+    assert told(decide(system, [draining, *EVEN[1:], new])) == []
+    assert told(decide(system, [*EVEN[1:], new])) == ["drain web-4"]
+
+
+def test_an_old_instance_in_doubt_is_left_alone() -> None:
+    system = system_of(ZONES, [web(revision="w2", rollout=Rollout(surge=0, unavailable=2))])
+    doubtful = [*EVEN[:3], instance("web-4", "us-east/b/0", UNKNOWN)]
+    assert told(decide(system, doubtful)) == ["drain web-3"]
+
+
+def test_starts_that_the_spec_has_overtaken_count_as_old_ones() -> None:
+    asked = decide(system_of(ZONES, [web()]))
+    pending = frozenset(action.id for action in asked.actions)
+    assert len(pending) == 4
+    system = system_of(ZONES, [web(revision="w2")])
+    assert told(decide(system, memory=asked.memory, pending=pending)) == [
+        "start web-5 on us-east/a/0"
+    ]
+
+
 def test_a_spec_without_room_above_or_below_still_gets_there() -> None:
     system = system_of(ZONES, [web(revision="w2", rollout=Rollout(surge=0, unavailable=0))])
     assert told(decide(system, EVEN)) == ["start web-5 on us-east/a/0"]
