@@ -195,7 +195,7 @@ def test_strays_refuses_to_mean_everything() -> None:
 def test_wait_exit_of_somebody_elses_child(tmp_path: Path, token: str) -> None:
     code = (
         "import subprocess, sys, time\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'input(); sys.exit(3)' , ],"
+        "child = subprocess.Popen([sys.executable, '-c', 'import sys; sys.stdin.read(); sys.exit(3)'],"
         " stdin=subprocess.PIPE)\n"
         "print(child.pid, flush=True); sys.stdin.readline(); child.stdin.close(); time.sleep(600)"
     )
@@ -209,17 +209,25 @@ def test_wait_exit_of_somebody_elses_child(tmp_path: Path, token: str) -> None:
 
         async def run() -> None:
             waiting = asyncio.create_task(wait_exit(child))
+            handle = Handle.open(child)
+            assert handle is not None
             await asyncio.sleep(0.05)
             assert not waiting.done()
+            assert handle.exit_status() is None
             assert parent.stdin is not None
             parent.stdin.write(b"go\n")
             parent.stdin.flush()
             await asyncio.wait_for(waiting, 30)
             assert not is_alive(child)
             await wait_exit(child)
+            if handle.fd is not None:  # its parent does not reap it
+                assert describe_exit(handle.exit_status()) == "exit code 3"
+            handle.close()
 
-        asyncio.run(run())
-        parent.kill()
+        try:
+            asyncio.run(run())
+        finally:
+            parent.kill()
 
 
 def test_exits_are_described() -> None:

@@ -58,6 +58,9 @@ def test_killed_agent_is_succeeded_and_nothing_restarts(tmp_path: Path) -> None:
             # Adopted or not, an end is seen at once.
             os.kill(node.pid(), signal.SIGKILL)
             await node.until(lambda: node.phase() is Phase.EXITED)
+            state = node.state()
+            assert state is not None
+            assert state.exit_detail in ("killed by SIGKILL", "exited")
 
     asyncio.run(run())
 
@@ -194,7 +197,7 @@ def test_killed_at_any_instant_of_starts_and_restarts(tmp_path: Path, seed: int)
 
     async def run() -> None:
         async with live_node(tmp_path) as node:
-            for round_ in range(5):
+            for round_ in range(4):
                 pouring = asyncio.create_task(requests(node, 10 * round_ + 1))
                 await asyncio.sleep(draw.uniform(0, 0.12))
                 await node.lose_agent(signal.SIGKILL)

@@ -26,6 +26,8 @@ class Stat:
     session: int
     start_ticks: int
     cpu_ticks: int
+    exit_status: int = 0
+    """Wait status of a zombie, if we may know it."""
 
 
 @cache
@@ -59,6 +61,7 @@ def read_stat(pid: int) -> Stat | None:
         session=int(fields[3]),
         start_ticks=int(fields[19]),
         cpu_ticks=int(fields[11]) + int(fields[12]),
+        exit_status=int(fields[49]),
     )
 
 

@@ -307,7 +307,8 @@ class Handle:
 
     def exit_status(self) -> int | None:
         """Reap the process if it is our child. Its wait status once it has ended, else None.
-        Of a stranger the kernel tells it from Linux 6.15 on; before that it stays None."""
+        Of a stranger Linux tells it while nobody has reaped it, and from 6.15 on always; else
+        it stays None."""
         try:
             pid, status = os.waitpid(self.identity.pid, os.WNOHANG)
             return status if pid else None
@@ -315,6 +316,11 @@ class Handle:
             pass
         if self.fd is None or not process_table.LINUX:
             return None
+        # Its parent has not reaped it yet, and the table still shows how it ended ...
+        found = process_table.read_stat(self.identity.pid)
+        if found is not None and found.start_ticks == self.identity.start_ticks:
+            return found.exit_status if found.zombie else None
+        # ... or has, and the kernel kept that for those who hold on to it.
         answer = bytearray(struct.pack("=Q56x", _INFO_EXIT))
         try:
             fcntl.ioctl(self.fd, _GET_INFO, answer)
