@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from tests.decide.views import AT, exited, hung, instance, part, parts_of, starting, view_of
 from tests.world import service, system_of
 
-from seakeep.decide.traffic import TrafficController, digest_of
+from seakeep.decide.clusters import digest_of
+from seakeep.decide.traffic import TrafficController
 from seakeep.decide.weights import weight_of
 from seakeep.model.action import Endpoint, Guard, Locality, SetEndpoints
 from seakeep.model.observation import Address, AppliedEndpoints, Phase
@@ -265,6 +266,30 @@ def test_a_push_without_effect_is_repeated_with_a_new_id_and_ever_later():
         found.append(((at_next - at) / SECOND, cluster(decision).id.rpartition(digest)[2]))
         memory, at = decision.memory, at_next
     assert found == [(0.5, ".2"), (1, ".3"), (2, ".4"), (4, ".5"), (5, ".6"), (5, ".7")]
+
+
+def test_a_new_supervisor_takes_nothing_away_until_nodes_had_time_to_be_heard():
+    """A balancer serves instances whose node has not been heard by the new supervisor yet."""
+    serving = replace(applied(decide(FOUR))[0], serving=("web-1", "web-2", "web-10"))
+    tell = {"system": ALONE, "endpoints": [serving]}
+
+    def told(decision):
+        return [one.cluster for one in decision.actions]
+
+    first = decide([instance("web-1")], **tell)
+    assert told(first) == ["web.local"]  # of which the balancer has nothing yet
+    held = next(one for one in first.reasons if one.code == "traffic.held.adoption")
+    assert dict(held.numbers)["instances"] == 2
+    assert dict(held.numbers)["until_ns"] == AT + 5 * SECOND
+    early = decide([instance("web-1")], first.memory, at=AT + 5 * SECOND - 1, **tell)
+    assert "web" not in told(early)
+    # The nodes are heard: the balancer is told of what is new at once.
+    heard = [instance("web-1"), instance("web-2", "us-east/b/0"), instance("web-10")]
+    more = decide([*heard, instance("web-11")], first.memory, at=AT + SECOND, **tell)
+    assert "web" in told(more)
+    # They are not: in the end the balancer is told what is known.
+    late = decide([instance("web-1")], early.memory, at=AT + 5 * SECOND, **tell)
+    assert "web" in told(late)
 
 
 def test_says_when_nobody_is_ready_here_or_anywhere():

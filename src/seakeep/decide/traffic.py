@@ -14,33 +14,29 @@ behind a gateway that runs. A region that the spec no longer has comes last, unt
 are gone. A service that the spec no longer has is in no balancer's configuration, so there is
 nothing to tell. Priorities are numbered without gaps, as Envoy demands.
 
-Nothing is sent while a balancer says that it has what it should have.
+Nothing is sent while a balancer says that it has what it should have. And in the first seconds of
+a new supervisor nothing is taken from a balancer that serves instances which no node has told of
+yet: their node is being adopted, and they answer requests meanwhile.
 """
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 from seakeep.decide.backoff import Backoff
-from seakeep.decide.members import (
-    NOBODY,
-    Group,
-    Roll,
-    ServiceMemory,
-    endpoints_text,
-    enroll,
-)
-from seakeep.model.action import Action, Endpoint, Guard, Locality, SetEndpoints
+from seakeep.decide.clusters import Cluster, Plan, Summary, build, plans_of, summary_of
+from seakeep.decide.members import NOBODY, Roll, ServiceMemory, enroll
+from seakeep.model.action import Action, Guard, SetEndpoints
 from seakeep.model.decision import Decision, Reason
 from seakeep.model.ids import RegionName, ServiceName, ZoneName
-from seakeep.model.observation import PartKind
-from seakeep.model.system import Prefer, Service, System
+from seakeep.model.observation import AppliedEndpoints, PartKind
+from seakeep.model.system import System
 from seakeep.model.time import MILLISECOND, SECOND, Duration, Instant
 from seakeep.model.view import View
 
 BACKOFF = Backoff(first=500 * MILLISECOND, cap=5 * SECOND)
 EXPIRES_AFTER: Duration = 5 * SECOND
+ADOPTION_GRACE: Duration = 5 * SECOND
+"""For every node to be heard by a new supervisor."""
 
 REASONS = {
     "traffic.endpoints": (
@@ -51,6 +47,10 @@ REASONS = {
         "the balancer of {region} has not taken {cluster} yet; after {tries} tries the next is"
         " at {until_ns}"
     ),
+    "traffic.held.adoption": (
+        "the balancer of {region} keeps {cluster} as it is until {until_ns}: it serves {instances}"
+        " instances that no node has told of yet"
+    ),
     "traffic.held.edge": "the balancer of {subject} does not run: it cannot be told anything",
     "traffic.elsewhere": "no member of {subject} is ready in {region}: its calls go to {to}",
     "traffic.nobody": "no member of {subject} is ready anywhere",
@@ -58,36 +58,6 @@ REASONS = {
 
 Key = tuple[RegionName, str]
 """(region of the balancer, cluster)."""
-
-Summary = tuple[tuple[RegionName, bool], ...]
-"""Regions that have a service, sorted, and whether each is to get calls from others."""
-
-
-@dataclass(frozen=True, slots=True)
-class Gateways:
-    """The other regions in a cluster, the nearest first."""
-
-    priority: int
-    """Of the first."""
-    localities: tuple[Locality, ...]
-    ready: int
-    """How many are healthy."""
-    text: str
-    """For the digest."""
-
-
-NO_GATEWAYS = Gateways(0, (), 0, "")
-
-
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """What a cluster should be, and what that was made from."""
-
-    roll: Roll
-    summary: Summary
-    gateways: Gateways
-    localities: tuple[Locality, ...]
-    digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,26 +71,18 @@ class Sent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrafficMemory:
-    """Only `sent` and the weights within `services` bear on decisions; the rest are caches."""
+    """Only `since`, `sent` and the weights within `services` bear on decisions; the rest are
+    caches."""
 
+    since: Instant | None = None
+    """Of the first view that this memory has seen."""
     sent: Mapping[Key, Sent] = field(default_factory=dict)
     services: Mapping[ServiceName, ServiceMemory] = field(default_factory=dict)
     summaries: Mapping[ServiceName, Summary] = field(default_factory=dict)
     clusters: Mapping[Key, Cluster] = field(default_factory=dict)
-    plans: Mapping[RegionName, "Plan"] = field(default_factory=dict)
+    plans: Mapping[RegionName, Plan] = field(default_factory=dict)
     revision: str = ""
     """Of the spec that `clusters` and `plans` were made from."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What follows from the spec alone, for one region's balancer."""
-
-    others: tuple[RegionName, ...]
-    """The other regions of the spec, nearest first."""
-    zones: tuple[ZoneName, ...]
-    clusters: Mapping[ServiceName, tuple[tuple[str, ZoneName | None, bool], ...]]
-    """By service: (cluster, preferred zone, with other regions)."""
 
 
 class TrafficController:
@@ -143,13 +105,14 @@ class TrafficController:
         }
         edges = _edges(view)
         summaries = {
-            name: _summary(of.rolls, edges, memory.summaries.get(name))
+            name: summary_of(of.rolls, edges, memory.summaries.get(name))
             for name, of in services.items()
         }
         plans = memory.plans if same_spec else plans_of(system)
         known = memory.clusters if same_spec else {}
         clusters: dict[Key, Cluster] = {}
-        ask = _Ask(system, view, self._epoch, memory.sent)
+        since = view.at if memory.since is None else memory.since
+        ask = _Ask(system, view, self._epoch, memory.sent, since + ADOPTION_GRACE)
         for origin in [*system.regions, *sorted(name for name in edges if name not in plans)]:
             if not edges.get(origin, False):
                 ask.edge_is_down(origin)
@@ -163,13 +126,14 @@ class TrafficController:
                     built = known.get(key)
                     if built is None or built.roll is not roll or built.summary is not summary:
                         port = system.services[name].workload.port
-                        built = _build(origin, plan, roll, summary, zone, crosses, port, built)
+                        built = build(origin, plan, roll, summary, zone, crosses, port, built)
                     clusters[key] = built
                     ask.for_cluster(key, name, built)
                 ask.note_elsewhere(origin, name, roll, summary, plan)
         ask.note_nobody(services)
         return Decision(
             memory=TrafficMemory(
+                since=since,
                 sent=ask.sent,
                 services=services,
                 summaries=summaries,
@@ -189,13 +153,21 @@ _NO_SERVICE = ServiceMemory()
 class _Ask:
     """Collects what to send, and why, over one step."""
 
-    def __init__(self, system: System, view: View, epoch: int, sent: Mapping[Key, Sent]) -> None:
+    def __init__(
+        self,
+        system: System,
+        view: View,
+        epoch: int,
+        sent: Mapping[Key, Sent],
+        adopted_at: Instant,
+    ) -> None:
         self._system = system
         self._view = view
         self._guard = Guard(
             revision=system.revision, epoch=epoch, expires_at=view.at + EXPIRES_AFTER
         )
         self._before = sent
+        self._adopted_at = adopted_at
         self.sent: dict[Key, Sent] = {}
         self.actions: list[Action] = []
         self.reasons: list[Reason] = []
@@ -204,6 +176,8 @@ class _Ask:
     def for_cluster(self, key: Key, service: ServiceName, cluster: Cluster) -> None:
         applied = self._view.endpoints.get(key)
         if applied is not None and applied.digest == cluster.digest:
+            return
+        if applied is not None and self._is_adopting(key, service, applied):
             return
         before = self._before.get(key)
         if before is None or before.digest != cluster.digest:
@@ -247,6 +221,26 @@ class _Ask:
                 action=action.id,
             )
         )
+
+    def _is_adopting(self, key: Key, service: ServiceName, applied: AppliedEndpoints) -> bool:
+        if self._view.at >= self._adopted_at:
+            return False
+        unheard = sum(name not in self._view.instances for name in applied.serving)
+        if unheard:
+            self.wakes.append(self._adopted_at)
+            self.reasons.append(
+                Reason(
+                    code="traffic.held.adoption",
+                    subject=service,
+                    numbers=(
+                        ("region", key[0]),
+                        ("cluster", key[1]),
+                        ("instances", unheard),
+                        ("until_ns", self._adopted_at),
+                    ),
+                )
+            )
+        return unheard > 0
 
     def _note_backoff(self, key: Key, service: ServiceName, sent: Sent) -> None:
         self.reasons.append(
@@ -296,40 +290,6 @@ def endpoints_id(key: Key, sent: Sent) -> str:
     return f"endpoints:{key[0]}:{key[1]}:{sent.digest}{retry}"
 
 
-# --- what follows from the spec ---------------------------------------------
-
-
-def plans_of(system: System) -> dict[RegionName, Plan]:
-    """The plan of every region of the spec."""
-    latency = {}
-    for link in system.links:
-        latency[link.a, link.b] = latency[link.b, link.a] = link.latency
-    plans = {}
-    for name, region in system.regions.items():
-        distances = [(latency.get((name, other), _FAR), other) for other in system.regions]
-        others = [other for _, other in sorted(distances) if other != name]
-        zones = tuple(region.zones)
-        plans[name] = Plan(
-            tuple(others),
-            zones,
-            {service.name: tuple(_names(service, zones)) for service in system.services.values()},
-        )
-    return plans
-
-
-_FAR: Duration = 3600 * SECOND
-
-
-def _names(
-    service: Service, zones: Iterable[ZoneName]
-) -> Iterator[tuple[str, ZoneName | None, bool]]:
-    yield service.name, None, True
-    if service.balance.prefer is Prefer.ZONE:
-        for zone in zones:
-            yield f"{service.name}@{zone}", zone, True
-    yield f"{service.name}.local", None, False
-
-
 def _clusters_of(
     name: ServiceName, plan: Plan, view: View, origin: RegionName
 ) -> Iterable[tuple[str, ZoneName | None, bool]]:
@@ -349,129 +309,6 @@ def _clusters_of(
     return leaving
 
 
-# --- clusters ---------------------------------------------------------------
-
-
 def _edges(view: View) -> dict[RegionName, bool]:
     """Whether the edge of a region runs, by region; those never heard of are absent."""
     return {part.region: part.running for part in view.parts.values() if part.kind is PartKind.EDGE}
-
-
-def _summary(
-    rolls: Mapping[RegionName, Roll], edges: Mapping[RegionName, bool], before: Summary | None
-) -> Summary:
-    """The same object as `before` when it says the same."""
-    summary = tuple(
-        (region, rolls[region].ready > 0 and edges.get(region, True)) for region in sorted(rolls)
-    )
-    return before if before is not None and before == summary else summary
-
-
-def _build(
-    origin: RegionName,
-    plan: Plan,
-    roll: Roll,
-    summary: Summary,
-    zone: ZoneName | None,
-    crosses: bool,
-    port: int,
-    before: Cluster | None,
-) -> Cluster:
-    near = [roll.zones[name] for name in plan.zones if name in roll.zones]
-    near += [group for name, group in roll.zones.items() if name not in plan.zones]
-    tiers = [near]
-    if zone is not None:
-        tiers = [
-            [group for group in near if group.zone == zone],
-            [group for group in near if group.zone != zone],
-        ]
-    localities: list[Locality] = []
-    texts: list[str] = []
-    priority = 0
-    for tier in filter(None, tiers):
-        for group in tier:
-            localities.append(_locality(group, priority))
-            texts.append(_text(group.region, group.zone, priority, 0, group.digest))
-        priority += 1
-    gateways = NO_GATEWAYS
-    if crosses:
-        gateways = _gateways(origin, plan, summary, priority, port, before)
-    if gateways.localities:
-        localities.extend(gateways.localities)
-        texts.append(gateways.text)
-    return Cluster(roll, summary, gateways, tuple(localities), _digest(texts))
-
-
-def _gateways(
-    origin: RegionName,
-    plan: Plan,
-    summary: Summary,
-    priority: int,
-    port: int,
-    before: Cluster | None,
-) -> Gateways:
-    """The other regions in order: the spec's by distance, then those that are leaving. `before`
-    is the cluster as it was under the same spec."""
-    if before is not None and before.summary is summary and before.gateways.priority == priority:
-        return before.gateways
-    healthy = dict(summary)
-    order = [region for region in plan.others if region in healthy]
-    if len(order) + (origin in healthy) < len(healthy):
-        known = {origin, *order}
-        order += [region for region, _ in summary if region not in known]
-    made = [
-        _gateway(region, healthy[region], index, port)
-        for index, region in enumerate(order, priority)
-    ]
-    return Gateways(
-        priority,
-        tuple([locality for locality, _ in made]),
-        sum([healthy[region] for region in order]),
-        "\n".join([text for _, text in made]),
-    )
-
-
-@lru_cache(maxsize=1 << 16)
-def _gateway(region: RegionName, healthy: bool, priority: int, port: int) -> tuple[Locality, str]:
-    """Another region and its text. Remembered, since thousands of clusters hold the same few."""
-    endpoint = Endpoint(instance=None, host=region, port=port, healthy=healthy)
-    locality = Locality(
-        region=region, zone=None, priority=priority, weight=0, endpoints=(endpoint,)
-    )
-    return locality, _text_of(locality)
-
-
-def _locality(group: Group, priority: int) -> Locality:
-    return Locality(
-        region=group.region,
-        zone=group.zone,
-        priority=priority,
-        weight=0,
-        endpoints=group.endpoints,
-    )
-
-
-def digest_of(localities: Iterable[Locality]) -> str:
-    """The digest that `SetEndpoints` carries: the first 16 hex digits of a SHA-256 over every
-    field of the localities."""
-    return _digest([_text_of(locality) for locality in localities])
-
-
-def _digest(texts: list[str]) -> str:
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
-
-
-def _text_of(locality: Locality) -> str:
-    return _text(
-        locality.region,
-        locality.zone,
-        locality.priority,
-        locality.weight,
-        endpoints_text(locality.endpoints),
-    )
-
-
-def _text(
-    region: RegionName, zone: ZoneName | None, priority: int, weight: int, endpoints: str
-) -> str:
-    return f"{region}/{zone or ''}/{priority}/{weight}[{endpoints}]"

@@ -1,0 +1,214 @@
+"""What a cluster should be: the localities of one service at one region's balancer.
+
+Pure construction, from the plan that follows from the spec, the roll of the region's own members,
+and which other regions are to get calls; see `seakeep.decide.traffic` for what the clusters are.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from seakeep.decide.members import Group, Roll, endpoints_text
+from seakeep.model.action import Endpoint, Locality
+from seakeep.model.ids import RegionName, ServiceName, ZoneName
+from seakeep.model.system import Prefer, Service, System
+from seakeep.model.time import SECOND, Duration
+
+Summary = tuple[tuple[RegionName, bool], ...]
+"""Regions that have a service, sorted, and whether each is to get calls from others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gateways:
+    """The other regions in a cluster, the nearest first."""
+
+    priority: int
+    """Of the first."""
+    localities: tuple[Locality, ...]
+    ready: int
+    """How many are healthy."""
+    text: str
+    """For the digest."""
+
+
+NO_GATEWAYS = Gateways(0, (), 0, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What a cluster should be, and what that was made from."""
+
+    roll: Roll
+    summary: Summary
+    gateways: Gateways
+    localities: tuple[Locality, ...]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What follows from the spec alone, for one region's balancer."""
+
+    others: tuple[RegionName, ...]
+    """The other regions of the spec, nearest first."""
+    zones: tuple[ZoneName, ...]
+    clusters: Mapping[ServiceName, tuple[tuple[str, ZoneName | None, bool], ...]]
+    """By service: (cluster, preferred zone, with other regions)."""
+
+
+# --- what follows from the spec ---------------------------------------------
+
+
+def plans_of(system: System) -> dict[RegionName, Plan]:
+    """The plan of every region of the spec."""
+    latency = {}
+    for link in system.links:
+        latency[link.a, link.b] = latency[link.b, link.a] = link.latency
+    plans = {}
+    for name, region in system.regions.items():
+        distances = [(latency.get((name, other), _FAR), other) for other in system.regions]
+        others = [other for _, other in sorted(distances) if other != name]
+        zones = tuple(region.zones)
+        plans[name] = Plan(
+            tuple(others),
+            zones,
+            {service.name: tuple(_names(service, zones)) for service in system.services.values()},
+        )
+    return plans
+
+
+_FAR: Duration = 3600 * SECOND
+
+
+def _names(
+    service: Service, zones: Iterable[ZoneName]
+) -> Iterator[tuple[str, ZoneName | None, bool]]:
+    yield service.name, None, True
+    if service.balance.prefer is Prefer.ZONE:
+        for zone in zones:
+            yield f"{service.name}@{zone}", zone, True
+    yield f"{service.name}.local", None, False
+
+
+# --- clusters ---------------------------------------------------------------
+
+
+def summary_of(
+    rolls: Mapping[RegionName, Roll], edges: Mapping[RegionName, bool], before: Summary | None
+) -> Summary:
+    """The same object as `before` when it says the same."""
+    summary = tuple(
+        (region, rolls[region].ready > 0 and edges.get(region, True)) for region in sorted(rolls)
+    )
+    return before if before is not None and before == summary else summary
+
+
+def build(
+    origin: RegionName,
+    plan: Plan,
+    roll: Roll,
+    summary: Summary,
+    zone: ZoneName | None,
+    crosses: bool,
+    port: int,
+    before: Cluster | None,
+) -> Cluster:
+    near = [roll.zones[name] for name in plan.zones if name in roll.zones]
+    near += [group for name, group in roll.zones.items() if name not in plan.zones]
+    tiers = [near]
+    if zone is not None:
+        tiers = [
+            [group for group in near if group.zone == zone],
+            [group for group in near if group.zone != zone],
+        ]
+    localities: list[Locality] = []
+    texts: list[str] = []
+    priority = 0
+    for tier in filter(None, tiers):
+        for group in tier:
+            localities.append(_locality(group, priority))
+            texts.append(_text(group.region, group.zone, priority, 0, group.digest))
+        priority += 1
+    gateways = NO_GATEWAYS
+    if crosses:
+        gateways = _gateways(origin, plan, summary, priority, port, before)
+    if gateways.localities:
+        localities.extend(gateways.localities)
+        texts.append(gateways.text)
+    return Cluster(roll, summary, gateways, tuple(localities), _digest(texts))
+
+
+def _gateways(
+    origin: RegionName,
+    plan: Plan,
+    summary: Summary,
+    priority: int,
+    port: int,
+    before: Cluster | None,
+) -> Gateways:
+    """The other regions in order: the spec's by distance, then those that are leaving. `before`
+    is the cluster as it was under the same spec."""
+    if before is not None and before.summary is summary and before.gateways.priority == priority:
+        return before.gateways
+    healthy = dict(summary)
+    order = [region for region in plan.others if region in healthy]
+    if len(order) + (origin in healthy) < len(healthy):
+        known = {origin, *order}
+        order += [region for region, _ in summary if region not in known]
+    made = [
+        _gateway(region, healthy[region], index, port)
+        for index, region in enumerate(order, priority)
+    ]
+    return Gateways(
+        priority,
+        tuple([locality for locality, _ in made]),
+        sum([healthy[region] for region in order]),
+        "\n".join([text for _, text in made]),
+    )
+
+
+@lru_cache(maxsize=1 << 16)
+def _gateway(region: RegionName, healthy: bool, priority: int, port: int) -> tuple[Locality, str]:
+    """Another region and its text. Remembered, since thousands of clusters hold the same few."""
+    endpoint = Endpoint(instance=None, host=region, port=port, healthy=healthy)
+    locality = Locality(
+        region=region, zone=None, priority=priority, weight=0, endpoints=(endpoint,)
+    )
+    return locality, _text_of(locality)
+
+
+def _locality(group: Group, priority: int) -> Locality:
+    return Locality(
+        region=group.region,
+        zone=group.zone,
+        priority=priority,
+        weight=0,
+        endpoints=group.endpoints,
+    )
+
+
+def digest_of(localities: Iterable[Locality]) -> str:
+    """The digest that `SetEndpoints` carries: the first 16 hex digits of a SHA-256 over every
+    field of the localities."""
+    return _digest([_text_of(locality) for locality in localities])
+
+
+def _digest(texts: list[str]) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+
+
+def _text_of(locality: Locality) -> str:
+    return _text(
+        locality.region,
+        locality.zone,
+        locality.priority,
+        locality.weight,
+        endpoints_text(locality.endpoints),
+    )
+
+
+def _text(
+    region: RegionName, zone: ZoneName | None, priority: int, weight: int, endpoints: str
+) -> str:
+    return f"{region}/{zone or ''}/{priority}/{weight}[{endpoints}]"
