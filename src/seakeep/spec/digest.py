@@ -16,19 +16,21 @@ def digest(*values: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
 
 
+_SCALARS = frozenset((int, float, str, bool, type(None)))
+
+
 def _plain(value: object) -> object:
     """The value in JSON, with the names of dataclasses, so that unlike things differ."""
-    if value is None or isinstance(value, bool):
+    kind = type(value)
+    if kind in _SCALARS:
         return value
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, int | float | str):
-        return value
-    if is_dataclass(value) and not isinstance(value, type):
-        pairs = [[field.name, _plain(getattr(value, field.name))] for field in fields(value)]
-        return {type(value).__name__: pairs}
-    if isinstance(value, Mapping):
-        return {"mapping": [[_plain(key), _plain(item)] for key, item in value.items()]}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
-    raise TypeError(f"cannot digest a {type(value).__name__}")
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {"mapping": [[_plain(key), _plain(item)] for key, item in value.items()]}
+    if is_dataclass(value) and not isinstance(value, type):
+        pairs = [[field.name, _plain(getattr(value, field.name))] for field in fields(value)]
+        return {kind.__name__: pairs}
+    raise TypeError(f"cannot digest a {kind.__name__}")
