@@ -16,38 +16,54 @@ PLAIN_WIDTH = 200
 CLEAR_LINE = "\r\x1b[K"
 
 
+WIDE = ("source", "edge", "requests", "ok", "failed", "rps", "p50", "p90", "p99", "p99.9", "max",
+        "late")  # fmt: skip
+NARROW = ("source", "requests", "failed", "rps", "p50", "p99", "max", "late")
+WIDE_FROM = 120
+"""Columns of the terminal from which all figures fit; narrower ones get the main figures."""
+
+
 def show(final: Snapshot, file: TextIO) -> None:
     """The table: a row per source, and their total when there are several."""
-    console = Console(
-        file=file, width=None if file.isatty() else PLAIN_WIDTH, highlight=False, soft_wrap=False
+    console = Console(file=file, width=None if file.isatty() else PLAIN_WIDTH, highlight=False)
+    is_wide = console.width >= WIDE_FROM
+    columns = WIDE if is_wide else NARROW
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1 if is_wide else 0)
     )
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("source")
-    table.add_column("edge")
-    for name in ("requests", "ok", "failed", "rps", "p50", "p90", "p99", "p99.9", "max", "late"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for source in final.sources:
-        table.add_row(*_cells(source, final.elapsed))
-    if len(final.sources) > 1:
-        table.add_section()
-        table.add_row(*_cells(final.total, final.elapsed))
+    for name in columns:
+        is_name = name in ("source", "edge")
+        table.add_column(name, justify="left" if is_name else "right", no_wrap=name != "source")
+    rows = [*final.sources, final.total] if len(final.sources) > 1 else final.sources
+    for source in rows:
+        if source is final.total:
+            table.add_section()
+        cells = _cells(source, final.elapsed)
+        if not is_wide:
+            cells["failed"] = f"{source.failures:,}"
+        table.add_row(*(cells[name] for name in columns))
     console.print(table)
+    if not is_wide and final.total.failures:
+        console.print(f"failed: {_failed(final.total)}", markup=False)
 
 
-def _cells(source: SourceSnapshot, elapsed: Duration) -> list[str]:
+def _cells(source: SourceSnapshot, elapsed: Duration) -> dict[str, str]:
     seconds = in_seconds(elapsed)
     total = source.total
-    durations = (total.p50, total.p90, total.p99, total.p999, total.max)
-    return [
-        _plain(source.source),
-        source.region or "",
-        f"{source.due:,}",
-        f"{source.ok:,}",
-        _failed(source),
-        f"{source.due / seconds:,.1f}" if seconds else "-",
-        *(format_latency(duration) for duration in durations),
-        f"{source.late:,}",
-    ]
+    return {
+        "source": _plain(source.source),
+        "edge": source.region or "",
+        "requests": f"{source.due:,}",
+        "ok": f"{source.ok:,}",
+        "failed": _failed(source),
+        "rps": f"{source.due / seconds:,.1f}" if seconds else "-",
+        "p50": format_latency(total.p50),
+        "p90": format_latency(total.p90),
+        "p99": format_latency(total.p99),
+        "p99.9": format_latency(total.p999),
+        "max": format_latency(total.max),
+        "late": f"{source.late:,}",
+    }
 
 
 def _failed(source: SourceSnapshot) -> str:
