@@ -195,8 +195,8 @@ def test_strays_refuses_to_mean_everything() -> None:
 def test_wait_exit_of_somebody_elses_child(tmp_path: Path, token: str) -> None:
     code = (
         "import subprocess, sys, time\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import sys; sys.stdin.read(); sys.exit(3)'],"
-        " stdin=subprocess.PIPE)\n"
+        "command = [sys.executable, '-c', 'import sys; sys.stdin.read(); sys.exit(3)']\n"
+        "child = subprocess.Popen(command, stdin=subprocess.PIPE)\n"
         "print(child.pid, flush=True); sys.stdin.readline(); child.stdin.close(); time.sleep(600)"
     )
     with subprocess.Popen(
