@@ -12,13 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.world import Loop, service, system_of
 
-from seakeep.decide.arbitrate import ControlPlane
+from seakeep.act.track import Tracker
+from seakeep.decide.arbitrate import ControlPlane, PlaneMemory
 from seakeep.decide.health import STARTING_PER_NODE_MAX, restarting_max
 from seakeep.decide.members import ServiceMemory
 from seakeep.model.action import RestartInstance, StartInstance, StopInstance
+from seakeep.model.codec import decode, encode
 from seakeep.model.system import Balance, BalancePolicy, Prefer, nodes_of
 from seakeep.model.time import MINUTE, SECOND
 from seakeep.model.view import Health
+from seakeep.observe.observe import ObserveMemory
 
 ROOT = Path(__file__).resolve().parents[2]
 PLACES = {"us-east": {"a": 2, "b": 1}, "eu-west": {"a": 1, "b": 1}}
@@ -257,6 +260,26 @@ def test_caches_bear_on_no_decision(history):
             assert one.reasons == other.reasons
             assert one.wake_at == other.wake_at
             cold.memory = without_caches(cold.memory)
+
+
+@settings(max_examples=10, deadline=None)
+@given(HISTORIES)
+def test_memories_that_were_written_and_read_back_decide_the_same(history):
+    """As a replay does that begins in the middle of a journal."""
+    kept, read = Loop(SYSTEM, ControlPlane(1)), Loop(SYSTEM, ControlPlane(1))
+    for steps, fault in [(20, ("hang", "web-1")), *history, (20, ("heal", "web"))]:
+        for step in range(steps):
+            faults = (fault,) if step == 0 else ()
+            one, other = kept.tick(SECOND, *faults), read.tick(SECOND, *faults)
+            assert (one.actions, one.reasons, one.wake_at) == (
+                other.actions,
+                other.reasons,
+                other.wake_at,
+            )
+        read.memory = decode(PlaneMemory, encode(read.memory))
+        read.seen = decode(ObserveMemory, encode(read.seen))
+        read.tracker = decode(Tracker, encode(read.tracker))
+        assert read.memory == kept.memory
 
 
 @settings(max_examples=30, deadline=None)

@@ -59,8 +59,8 @@ class ObserveMemory:
 
     verdicts: Mapping[InstanceId, InstanceView] = field(default_factory=dict)
     """By the instance's own probes, before doubts: decides within a threshold's run."""
-    shown: Mapping[InstanceId, InstanceView] = field(default_factory=dict)
-    """Of the last view; unchanged ones are handed out again as the same object."""
+    doubted: Mapping[InstanceId, InstanceView] = field(default_factory=dict)
+    """UNKNOWN and LOST in the last view; unchanged ones are handed out again as they are."""
     by_service: Mapping[ServiceName, tuple[InstanceView, ...]] = field(default_factory=dict)
     samples: tuple[Sample[InstanceState], ...] = ()
     """The last known good sample of every instance."""
@@ -92,7 +92,8 @@ def observe(
     doubts = {node: _doubt(node, since, at, parts) for node, since in gone.items()}
     known_probes = _known_probes(system, memory.probes, workloads)
     probes = _with_guesses(system, known_probes, workloads, samples)
-    verdicts, shown = _judge_all(system, at, samples, doubts, probes, memory)
+    verdicts, doubted = _judge_all(system, at, samples, doubts, probes, memory)
+    shown = {**verdicts, **doubted} if doubted else verdicts
     by_service = _group(system, shown, memory.by_service)
     view = View(
         at=at,
@@ -106,7 +107,7 @@ def observe(
     )
     return view, ObserveMemory(
         verdicts=verdicts,
-        shown=shown,
+        doubted=doubted,
         by_service=by_service,
         samples=samples,
         part_samples=part_samples,
@@ -124,7 +125,7 @@ def _judge_all(
     probes: Mapping[Workload, Probes],
     memory: ObserveMemory,
 ) -> tuple[dict[InstanceId, InstanceView], dict[InstanceId, InstanceView]]:
-    """(verdicts by own probes, verdicts as shown). One pass; a state that is the same object as
+    """(verdicts by own probes, those in doubt). One pass; a state that is the same object as
     in the last view keeps its verdict, which `judge` would only repeat."""
     verdicts: dict[InstanceId, InstanceView] = {}
     doubted: dict[InstanceId, InstanceView] = {}
@@ -151,8 +152,8 @@ def _judge_all(
         verdicts[name] = verdict
         if sample.observed_at < oldest or (doubts and state.node in doubts):
             doubt = doubts.get(state.node, _SILENT)
-            doubted[name] = _doubted(verdict, doubt, memory.shown.get(name))
-    return verdicts, ({**verdicts, **doubted} if doubted else verdicts)
+            doubted[name] = _doubted(verdict, doubt, memory.doubted.get(name))
+    return verdicts, doubted
 
 
 _SILENT = Doubt(Health.UNKNOWN, f"no report for over {STALE // SECOND} s")
