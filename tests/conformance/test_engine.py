@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.live.systems import APP, SPEC
 
 from seakeep.act.admit import admit
 from seakeep.engines.local.engine import LocalEngine
@@ -17,6 +16,7 @@ from seakeep.model.system import System
 from seakeep.model.time import SECOND
 from seakeep.runtime.teardown import down
 from seakeep.spec import load
+from tests.live.systems import APP, SPEC
 
 pytestmark = pytest.mark.live
 

@@ -5,12 +5,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
+import seakeep
 from seakeep.engines.local import processes
 from tests.live.systems import APP, SPEC, Running, answers, eventually, running
 
@@ -225,35 +227,103 @@ def test_a_partition_is_undone_when_its_injector_ends(tmp_path: Path) -> None:
         assert answers(system, "east")
 
 
+ORDINARY_USER = 65534
+
+
+def interpreter_for_anyone(folder: Path) -> Path:
+    """A Python that every user may run, with what this one has installed. Skips when there is
+    none: this one may lie in a home folder that is closed to others."""
+    system = Path("/usr/bin/python3")
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    packages = Path(sysconfig.get_path("purelib"))
+    source = Path(seakeep.__file__).parent.parent
+    subprocess.run([system, "-m", "venv", "--without-pip", folder], check=True)
+    made = folder / "lib" / f"python{version}" / "site-packages"
+    if not made.exists():
+        pytest.skip(f"there is no Python {version} that everybody may run")
+    (made / "tested.pth").write_text(f"{packages}\n{source}\n")
+    return folder / "bin" / "python"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes to another user, so it needs root")
 def test_it_works_as_an_ordinary_user(tmp_path: Path) -> None:
     home = Path("/tmp") / f"seakeep-test-{os.getpid()}-{tmp_path.name}"
     home.mkdir(mode=0o755)
     try:
+        python = interpreter_for_anyone(home / "venv")
         (home / "seakeep.yaml").write_text(SPEC)
         (home / "app.py").write_text(APP)
-        shutil.chown(home, 65534, 65534)
-        command = [
-            "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
-            sys.executable, "-m", "seakeep.cli.main",
-        ]  # fmt: skip
+        shutil.chown(home, ORDINARY_USER, ORDINARY_USER)
+        user = ["setpriv", f"--reuid={ORDINARY_USER}", f"--regid={ORDINARY_USER}"]
         env = {**os.environ, "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
 
         def run(*arguments: str) -> subprocess.CompletedProcess[str]:
             return subprocess.run(
-                [*command, *arguments], cwd=home, env=env, capture_output=True, text=True,
-                timeout=120,
+                [*user, "--clear-groups", python, "-m", "seakeep.cli.main", *arguments],
+                cwd=home, env=env, capture_output=True, text=True, timeout=120,
             )  # fmt: skip
 
         if run("--version").returncode != 0:
-            pytest.skip("the interpreter cannot be read by an ordinary user here")
+            pytest.skip("what is installed here cannot be read by other users")
         try:
             done = run("up")
             assert done.returncode == 0, done.stderr
             assert run("status").returncode == 0
+            assert run("inject", "kill", "front").returncode == 0
         finally:
             done = run("down")
         assert done.returncode == 0, done.stderr
         assert not (home / ".seakeep").exists()
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+def test_a_copied_folder_does_not_take_over_the_original(tmp_path: Path) -> None:
+    folder = tmp_path / "original"
+    folder.mkdir()
+    with running(folder) as system:
+        shutil.copytree(folder, tmp_path / "copy")
+        copy = Running(tmp_path / "copy")
+        for verb in ("up", "down", "status"):
+            refused = copy.seakeep(verb)
+            assert refused.code == 2, verb
+            assert str(folder) in refused.err
+        assert answers(system, "east")
+
+
+def test_explain_tells_the_story_from_the_journal(tmp_path: Path) -> None:
+    with running(tmp_path) as system:
+        victim = next(iter(system.instances().values()))
+        system.seakeep("inject", "kill", victim["id"])
+        eventually(lambda: system.instances()[victim["id"]]["restarts"] == 1)
+        told = system.seakeep("explain", victim["id"]).out
+        assert "restart" in told
+        assert "SIGKILL" in told
+        assert system.seakeep("down", "--keep-logs").code == 0
+        assert "SIGKILL" in system.seakeep("explain", victim["id"]).out
+
+
+def test_the_journal_of_a_real_run_replays_to_the_same_decisions(tmp_path: Path) -> None:
+    with running(tmp_path) as system:
+        system.seakeep("inject", "kill", "front")
+        eventually(lambda: max(i["restarts"] for i in system.instances().values()) == 1)
+        assert system.seakeep("down", "--keep-logs").code == 0
+        for seed in ("1", "2"):
+            done = subprocess.run(
+                [sys.executable, "-c", REPLAY, str(system.layout.journal)],
+                env={**os.environ, "PYTHONHASHSEED": seed},
+                capture_output=True, text=True, timeout=60,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+            assert int(done.stdout) > 10
+
+
+REPLAY = """
+import sys
+from pathlib import Path
+from seakeep.runtime.replay import replay
+
+report = replay(Path(sys.argv[1]))
+assert report.identical, report
+print(report.steps)
+"""

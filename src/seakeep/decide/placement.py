@@ -228,7 +228,8 @@ class _Step:
         wake_at = min(self.wakes, default=None)
         reasons = tuple(self.reasons)
         settled = None
-        if self.is_quiet and not actions and wake_at is None:
+        # The outcome of a start that is still asked for may come with the next view.
+        if self.is_quiet and not actions and not self.asked and wake_at is None:
             settled = Settled(
                 system=self.system,
                 wanted=self.wanted,

@@ -126,8 +126,8 @@ class NodePicker:
     """Picks nodes of one place for instances of one service, one after another.
 
     As in Kubernetes, `anti_affinity` (0-100) weighs keeping replicas apart (fewest of the same
-    service first) against packing (fullest node first, `MostAllocated`). Ties go to the node
-    that stands first in the spec.
+    service first) against packing (fullest node first, `MostAllocated`). Of nodes with equally
+    few, the one with most CPU free is taken (`LeastAllocated`), then the first in the spec.
     """
 
     def __init__(
@@ -141,7 +141,9 @@ class NodePicker:
         self._counts = counts
         self._need = need
         self._weight = anti_affinity
-        self._heap = [(counts.get(room.id, 0), room.index, room) for room in self._rooms]
+        self._heap = [
+            (counts.get(room.id, 0), -room.cpu_free, room.index, room) for room in self._rooms
+        ]
         heapify(self._heap)
 
     def pick(self) -> NodeRoom | None:
@@ -154,9 +156,10 @@ class NodePicker:
 
     def _fewest(self) -> NodeRoom | None:
         while self._heap:
-            count, index, room = self._heap[0]
+            count, _, index, room = self._heap[0]
             if room.fits(self._need):
-                heapreplace(self._heap, (count + 1, index, room))
+                free = room.cpu_free - self._need.cpu_millicores
+                heapreplace(self._heap, (count + 1, -free, index, room))
                 return room
             heappop(self._heap)
         return None

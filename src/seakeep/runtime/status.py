@@ -140,7 +140,7 @@ def _instance(item: InstanceView, view: View) -> Document:
 def _service(name: str, system: System, view: View, rates: Rates) -> Document:
     members = view.by_service.get(name, ())
     ready = [m for m in members if m.health == Health.READY and m.state.draining_since is None]
-    by_region = {region: 0 for region in system.regions}
+    by_region = dict.fromkeys(system.regions, 0)
     for member in ready:
         by_region[member.state.region] = by_region.get(member.state.region, 0) + 1
     mine = [rate for (_, service), rate in rates.now.items() if service == name]
