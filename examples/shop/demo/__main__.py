@@ -20,6 +20,7 @@ from types import FrameType
 from rich.console import Console
 from rich.live import Live
 
+from demo import figures
 from demo.acts import FULL, SHORT, Result, Stage, acts
 from demo.screen import Screen, results_table
 from demo.traffic import Load
@@ -70,15 +71,16 @@ def _play(options: argparse.Namespace, console: Console, layout: Layout) -> list
         traffic = stack.enter_context(Load(SPEC))
         screen = Screen(watch, traffic)
         say: Callable[[str], None] = _teller(console, screen)
-        stage = Stage(layout=layout, spec=SPEC, watch=watch, load=traffic, say=say)
+        stage = Stage(
+            layout=layout, spec=SPEC, watch=watch, load=traffic, say=say,
+            photograph=lambda: _picture(screen, options.svg),
+        )  # fmt: skip
         if console.is_terminal:
-            stack.enter_context(Live(screen, console=console, refresh_per_second=5))
+            stack.enter_context(Live(screen, console=console, refresh_per_second=5, transient=True))
         say("traffic from two continents")
         time.sleep(WARM_UP_S)
         for result in acts(stage, FULL if options.full else SHORT):
             screen.results.append(result)
-        if options.svg:
-            _picture(screen, options.svg)
         if traffic.traffic.warning:
             console.print(traffic.traffic.warning)
         return screen.results
@@ -96,15 +98,25 @@ def _teller(console: Console, screen: Screen) -> Callable[[str], None]:
 
 
 def _report(console: Console, results: list[Result], options: argparse.Namespace) -> None:
+    with console.status("measuring what a decision and a request cost"):
+        costs = figures.measure()
     console.print(results_table(results))
-    console.print(f"{_machine()}; failures are requests that a client saw fail, after retries")
+    console.print(figures.figures_table(costs))
+    console.print(figures.line_of(costs))
+    console.print(f"{_machine()}; a request has failed when its client saw it fail, after retries")
     if options.json:
-        document = {"machine": _machine(), "results": [asdict(item) for item in results]}
+        document = {
+            "machine": _machine(),
+            "results": [{**asdict(item), "failures": item.failures} for item in results],
+            "costs": costs,
+        }
         options.json.write_text(json.dumps(document, indent=2) + "\n")
 
 
-def _picture(screen: Screen, path: Path) -> None:
-    """The last screen as an SVG, for the README."""
+def _picture(screen: Screen, path: Path | None) -> None:
+    """The screen as it is now as an SVG, for the README."""
+    if path is None:
+        return
     canvas = Console(record=True, width=132, file=io.StringIO(), force_terminal=True)
     canvas.print(screen)
     canvas.save_svg(str(path), title="make demo")
@@ -121,7 +133,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="demo", description=__doc__.split("\n")[0])
     parser.add_argument("--full", action="store_true", help="a full minute for each event")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("--svg", type=Path, help="write the last screen to this file")
+    parser.add_argument(
+        "--svg", type=Path, help="write a picture of the screen, a region being lost, to this file"
+    )
     parser.add_argument("--keep", action="store_true", help="leave the system running")
     return parser.parse_args()
 

@@ -12,7 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from demo.traffic import Load
-from demo.watch import Document, Snapshot, Watch, all_well, enough, in_rotation, instances
+from demo.watch import (
+    ASK_EVERY_S,
+    Document,
+    Snapshot,
+    Watch,
+    all_well,
+    enough,
+    in_rotation,
+    instances,
+)
 from seakeep.engines.local import processes
 from seakeep.engines.local.layout import Layout
 from seakeep.model.system import Fault, FaultKind
@@ -53,6 +62,8 @@ class Stage:
     load: Load
     say: Callable[[str], None]
     """Shows what is being done."""
+    photograph: Callable[[], None]
+    """Called once, when there is most to see."""
 
     def status(self) -> Document:
         assert self.watch.now.status is not None
@@ -71,7 +82,7 @@ class Lengths:
     settle: float
 
 
-SHORT = Lengths(kill=8, freeze=14, unattended=25, zone=18, region=20, settle=3)
+SHORT = Lengths(kill=7, freeze=10, unattended=25, zone=15, region=16, settle=2)
 FULL = Lengths(kill=60, freeze=60, unattended=60, zone=60, region=60, settle=10)
 
 
@@ -160,6 +171,9 @@ def lose_region(stage: Stage, lengths: Lengths) -> Result:
     entering_elsewhere = [
         item.source for item in stage.load.traffic.sources if item.region != "us-east"
     ]
+    if result.failures:
+        note = "clients of a dead edge fail until DNS steers them (next release)"
+        result.note = f"{result.note}; {note}" if result.note else note
     result.met = (
         all(result.failed.get(source, 0) == 0 for source in entering_elsewhere)
         and result.recover_s is not None
@@ -179,6 +193,9 @@ def _lose(
         with faults.hold(stage.layout, Fault(kind=kind, subject=place)):
             _detect(stage, result, began, hit)
             _recover(stage, result, began, enough, lasts_s)
+            if kind is FaultKind.LOSE_REGION:
+                time.sleep(ASK_EVERY_S * 2)
+                stage.photograph()
             _sleep_until(began, lasts_s)
         stage.say(f"power is back in {place}")
         returned = time.monotonic_ns()

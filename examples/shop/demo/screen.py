@@ -63,12 +63,12 @@ class Screen:
             for zone in region["zones"]:
                 dark = not any(node["running"] for node in zone["nodes"])
                 marks = Text("no power", "red") if dark else Text()
-                for node in zone["nodes"]:
-                    for item in node["instances"]:
-                        health = "draining" if item["draining"] else item["health"]
-                        mark, style = MARKS.get(health, ("?", ""))
-                        marks.append(f" {mark}", style)
-                        marks.append(item["id"], "dim" if health == "ready" else style)
+                here = [item for node in zone["nodes"] for item in node["instances"]]
+                for item in sorted(here, key=lambda item: (item["service"], item["age_s"])):
+                    health = "draining" if item["draining"] else item["health"]
+                    mark, style = MARKS.get(health, ("?", ""))
+                    marks.append(f"{mark} ", style)
+                    marks.append(f"{item['id']}  ", "dim" if health == "ready" else style)
                 table.add_row(Text(f"  zone {zone['name']}"), "", marks)
         title = "the system" if alive else "the system, on its own: Seakeep is dead"
         return Panel(table, title=title, box=box.ROUNDED, border_style="" if alive else "red")
@@ -83,10 +83,10 @@ class Screen:
 
     def _decisions(self) -> Panel:
         text = Text(no_wrap=True, overflow="ellipsis")
-        for line in self._watch.lines[-LINES_SHOWN:]:
+        shown = [line for line in self._watch.lines if not line.is_detail][-LINES_SHOWN:]
+        for line in shown:
             text.append(line.text + "\n", "" if line.is_action else "dim")
-        for _ in range(LINES_SHOWN - len(self._watch.lines[-LINES_SHOWN:])):
-            text.append("\n")
+        text.append("\n" * (LINES_SHOWN - len(shown)))
         text.rstrip()
         return Panel(text, title="actions and their reasons", box=box.ROUNDED)
 
@@ -105,7 +105,8 @@ def _source_row(item: SourceFigures) -> tuple[str | Text, ...]:
 
 def results_table(results: list[Result]) -> Table:
     """One row an act."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), title="what happened, and what it cost")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), title="what happened")
+    table.title_justify = "left"
     for name in ("event", "detected", "recovered", "requests", "failed", "to reach", "", "note"):
         right = name in ("detected", "recovered", "requests", "failed")
         table.add_column(name, justify="right" if right else "left", overflow="fold")

@@ -116,9 +116,8 @@ async def _run(spec: Path, parent: Connection) -> None:
         await asyncio.sleep(TELL_EVERY_S)
         if parent.poll():
             stop.set()
-        failures = run.failures()
-        news = failures[told:]
-        told = len(failures)
+        news = run.failures(after=told)
+        told += len(news)
         _tell(parent, run, [(f.due_at, f.source, f.result.value) for f in news])
         if stop.is_set():
             break

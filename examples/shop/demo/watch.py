@@ -24,6 +24,8 @@ class Line:
     subject: str
     text: str
     is_action: bool
+    is_detail: bool
+    """A push to a gateway: it goes along with one to the region's own callers."""
 
 
 @dataclass(slots=True)
@@ -90,7 +92,7 @@ class Watch:
     def _take(self, event: Document) -> None:
         self._after = event["number"]
         reason = event.get("reason")
-        if reason is None:
+        if reason is None or _is_repetition(reason):
             return
         self.lines.append(
             Line(
@@ -99,9 +101,17 @@ class Watch:
                 subject=reason["subject"],
                 text=event["text"],
                 is_action=reason.get("action") is not None,
+                is_detail=".local:" in str(reason.get("action")),
             )
         )
         del self.lines[:-EVENTS_KEPT]
+
+
+def _is_repetition(reason: Document) -> bool:
+    """Another try at something that is known to be down."""
+    if reason["code"] == "parts.held.backoff":
+        return True
+    return reason["code"] == "parts.start" and dict(reason["numbers"])["tries"] > 1
 
 
 def instances(document: Document) -> list[Document]:
