@@ -111,7 +111,7 @@ def _is_repetition(reason: Document) -> bool:
     """Another try at something that is known to be down."""
     if reason["code"] == "parts.held.backoff":
         return True
-    return reason["code"] == "parts.start" and dict(reason["numbers"])["tries"] > 1
+    return reason["code"] == "parts.start" and int(dict(reason["numbers"])["tries"]) > 1
 
 
 def instances(document: Document) -> list[Document]:
