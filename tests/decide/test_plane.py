@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.world import Loop, service, system_of
 
@@ -246,8 +246,19 @@ FAULTS = st.one_of(
 HISTORIES = st.lists(st.tuples(st.integers(1, 12), FAULTS), max_size=8)
 
 
+LOST_WHILE_ASIDE = [
+    (1, ("lose", "us-east")),
+    (1, ("lose", "us-east")),
+    (2, ("lose", "us-east")),
+    (2, ("restore", "us-east")),
+    (1, ("lose", "us-east")),
+]
+"""Nodes on which starts have failed are set aside; then their power goes too."""
+
+
 @settings(max_examples=25, deadline=None)
 @given(HISTORIES)
+@example(LOST_WHILE_ASIDE)
 def test_caches_bear_on_no_decision(history):
     """Two loops through the same faults, one of which forgets its caches after every step."""
     warm, cold = Loop(SYSTEM, ControlPlane(1)), Loop(SYSTEM, ControlPlane(1))

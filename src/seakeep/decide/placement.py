@@ -219,6 +219,8 @@ class _Step:
             self._let_go(members)
         for node, aside in self.aside.items():
             if self.view.at < aside.until:
+                # What is said of it ends with time alone, unlike all that makes a step settled.
+                self.is_quiet = False
                 self._note("placement.aside", node, until_ns=aside.until, failures=aside.failures)
 
     def decision(self, nodes: tuple[NodeReading, ...]) -> Decision[PlacementMemory]:
