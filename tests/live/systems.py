@@ -189,9 +189,7 @@ def running(folder: Path, spec: str = SPEC) -> Iterator[Running]:
         system.seakeep("down")
 
 
-def eventually(
-    condition: Callable[[], Any], timeout_s: float = 30.0, every_s: float = 0.1
-) -> Any:
+def eventually(condition: Callable[[], Any], timeout_s: float = 30.0, every_s: float = 0.1) -> Any:
     """The condition's first true value; fails with its last one when there is none."""
     deadline = time.monotonic() + timeout_s
     while True:

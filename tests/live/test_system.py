@@ -82,8 +82,10 @@ def test_an_agent_that_was_killed_is_started_and_adopts_its_instances(tmp_path: 
         processes.send(agents[0], signal.SIGKILL)
         eventually(lambda: not processes.is_alive(agents[0]))
         eventually(
-            lambda: {name: item["pid"] for name, item in system.instances().items()} == before
-            and all(item["health"] == "ready" for item in system.instances().values())
+            lambda: (
+                {name: item["pid"] for name, item in system.instances().items()} == before
+                and all(item["health"] == "ready" for item in system.instances().values())
+            )
         )
 
 

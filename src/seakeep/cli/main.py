@@ -6,7 +6,8 @@ import typer
 
 from seakeep import __version__
 from seakeep.cli import check, down, explain, init, inject, load, logs, output, schema, status, up
-from seakeep.engines.local.state import ForeignStateError
+from seakeep.engines.local.state import StateError
+from seakeep.runtime.teardown import DownError
 
 app = typer.Typer(
     name="seakeep",
@@ -49,9 +50,12 @@ def main() -> None:
     """Entry point of the command."""
     try:
         app()
-    except ForeignStateError as error:
+    except StateError as error:
         output.error(str(error), error.hint)
         sys.exit(2)
+    except DownError as error:
+        output.error(str(error), error.hint)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

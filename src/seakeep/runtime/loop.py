@@ -59,6 +59,8 @@ class Loop:
         self._journal = journal
         self._wake = wake
         self._next_system: System | None = None
+        self._obstacle = ""
+        """Why the next spec could not be taken at the last try."""
         self._stopping = False
         self._events: deque[Event] = deque(maxlen=EVENTS_KEPT)
         self._told: Mapping[tuple[str, str], tuple[object, ...]] = {}
@@ -71,10 +73,7 @@ class Loop:
         state = self._pipeline.initial()
         self._journal.system(system, self._engine.clock.now())
         while not self._stopping:
-            if self._next_system is not None:
-                system, self._next_system = self._next_system, None
-                self._engine.configure(system)
-                self._journal.system(system, self._engine.clock.now())
+            system = self._changed(system)
             started = self._engine.clock.now()
             state, decision = self._step(system, state)
             until = started + STEP_EVERY_MAX
@@ -84,15 +83,34 @@ class Loop:
             self._pause(started + STEP_EVERY_MIN)
             self._engine.wait(until)
 
+    def _changed(self, system: System) -> System:
+        """The system to keep from here on. A spec that the engine cannot take now (the disk is
+        full, say) is tried again at the next turn; until then the old one stands."""
+        wanted = self._next_system
+        if wanted is None:
+            return system
+        try:
+            self._engine.configure(wanted)
+        except (OSError, ValueError) as error:
+            if str(error) != self._obstacle:
+                self._obstacle = str(error)
+                self._journal.note(
+                    f"the spec could not be taken yet: {error}", self._engine.clock.now()
+                )
+            return system
+        self._obstacle = ""
+        if self._next_system is wanted:
+            self._next_system = None
+        self._journal.system(wanted, self._engine.clock.now())
+        return wanted
+
     def _pause(self, until: Instant) -> None:
         """Sleep out the minimum between two steps, whatever happens meanwhile."""
         remaining = (until - self._engine.clock.now()) / SECOND
         if remaining > 0 and not self._stopping:
             threading.Event().wait(remaining)
 
-    def _step(
-        self, system: System, state: StepState
-    ) -> tuple[StepState, Decision[object]]:
+    def _step(self, system: System, state: StepState) -> tuple[StepState, Decision[object]]:
         observation = self._engine.observe()
         result = self._pipeline.step(system, observation, state)
         decision = result.decision

@@ -5,8 +5,9 @@ agents and instances go on, and the next supervisor adopts them.
 """
 
 import argparse
-import fcntl
+import contextlib
 import os
+import resource
 import signal
 import sys
 import threading
@@ -23,21 +24,25 @@ from seakeep.decide.reasons import REASONS
 from seakeep.engines.local import processes
 from seakeep.engines.local.engine import LocalEngine
 from seakeep.engines.local.layout import layout_for
-from seakeep.engines.local.state import load_state
+from seakeep.engines.local.process_table import TOKEN_VARIABLE
+from seakeep.engines.local.state import StateError, load_state
 from seakeep.explain.wording import sentence
 from seakeep.model import codec
 from seakeep.model.system import System
 from seakeep.runtime import control
 from seakeep.runtime.atomic import write_atomic
+from seakeep.runtime.daemon import EXIT_ALREADY_RUNNING
 from seakeep.runtime.journal import Journal
+from seakeep.runtime.lock import locked
 from seakeep.runtime.loop import Event, Loop
 from seakeep.runtime.status import Rates, status_document
 from seakeep.runtime.step import Pipeline
 from seakeep.runtime.teardown import supervisor_file
 from seakeep.spec import SpecError, load
 
+EXIT_FAILED = 1
 EXIT_BAD_SPEC = 2
-EXIT_ALREADY_RUNNING = 3
+DESCRIPTORS_MAX = 65_536
 STREAM_BEAT_S = 5.0
 
 
@@ -59,7 +64,9 @@ class Supervisor:
 
     def run(self) -> None:
         """Until told to stop; the system keeps running afterwards."""
-        with control.serve(self.layout.supervisor_socket, self._handlers()):
+        with control.serve(self.layout.supervisor_socket, self._handlers(), _complain):
+            # Once it is there, the supervisor can be talked to.
+            write_atomic(supervisor_file(self.layout), orjson.dumps(_own_identity()))
             self.loop.run(self.system)
         self.journal.close()
         self.engine.close()
@@ -148,30 +155,52 @@ def _complain(problem: str) -> None:
     print(problem, file=sys.stderr, flush=True)
 
 
+def _own_identity() -> processes.Identity | None:
+    return processes.identify(os.getpid(), os.environ.get(TOKEN_VARIABLE, "supervisor"))
+
+
+def raise_descriptor_limit() -> None:
+    """As many descriptors as this user may have, up to DESCRIPTORS_MAX: Envoys and links take two
+    a connection, and inherit the limit from here. The usual soft one is 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS_MAX if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="seakeep-supervisor")
     parser.add_argument("--spec", type=Path, required=True)
     spec = parser.parse_args().spec.resolve()
     layout = layout_for(spec.parent)
-    layout.create()
-    with (layout.state / "supervisor.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("a supervisor of this system is running already", file=sys.stderr)
-            return EXIT_ALREADY_RUNNING
-        try:
-            system = load(spec).system
-        except SpecError as error:
-            print(error, file=sys.stderr)
-            return EXIT_BAD_SPEC
-        identity = processes.identify(os.getpid(), f"supervisor of {spec}")
-        write_atomic(supervisor_file(layout), orjson.dumps(identity))
-        supervisor = Supervisor(spec.parent, system)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: supervisor.loop.stop())
-        threading.current_thread().name = "control"
-        supervisor.run()
+    try:
+        layout.create()
+        with locked(layout) as mine:
+            if not mine:
+                _complain("a supervisor or a `seakeep down` of this system is running already")
+                return EXIT_ALREADY_RUNNING
+            layout.create()  # a `down` that has just ended may have taken folders along
+            return _supervise(spec)
+    except (StateError, control.ControlError) as error:
+        _complain(f"{error} (hint: {error.hint})")
+    except OSError as error:
+        _complain(f"cannot keep the state in {layout.state}: {error.strerror or error}")
+    return EXIT_FAILED
+
+
+def _supervise(spec: Path) -> int:
+    raise_descriptor_limit()
+    try:
+        system = load(spec).system
+    except SpecError as error:
+        _complain(str(error))
+        return EXIT_BAD_SPEC
+    supervisor = Supervisor(spec.parent, system)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: supervisor.loop.stop())
+    threading.current_thread().name = "control"
+    supervisor.run()
     return 0
 
 

@@ -4,9 +4,12 @@ Each stage may find its work done already, so `down` can be interrupted and run 
 started but never recorded is found by the token in its environment.
 """
 
+import contextlib
+import os
 import shutil
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +20,35 @@ from seakeep.engines.local import cgroups, processes
 from seakeep.engines.local.layout import Layout
 from seakeep.engines.local.node_client import NodeError, ask_once
 from seakeep.engines.local.processes import Identity
-from seakeep.engines.local.state import EngineState, PartRecord, load_state, release_octets
+from seakeep.engines.local.state import (
+    BrokenStateError,
+    EngineState,
+    PartRecord,
+    load_state,
+    release_octets,
+    systems_at,
+)
 from seakeep.model.observation import PartKind
 from seakeep.runtime import control
+from seakeep.runtime.daemon import supervisor_token
+from seakeep.runtime.lock import try_lock
 
 SUPERVISOR_GRACE_S = 10.0
+STOP_ANSWER_S = 3.0
+KILLED_WITHIN_S = 5.0
+ALONE_WITHIN_S = 90.0
 NODE_GRACE_S = 15.0
 PART_GRACE_S = 3.0
 
 Progress = Callable[[str], None]
+
+
+class DownError(Exception):
+    """The system could not be ended; `hint` says what can be done."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,44 +64,95 @@ def supervisor_file(layout: Layout) -> Path:
 
 
 def supervisor_identity(layout: Layout) -> Identity | None:
-    """The supervisor of the system, if one is alive."""
+    """The supervisor of the system, if one is alive and answers, or did."""
     try:
         identity = Identity(**orjson.loads(supervisor_file(layout).read_bytes()))
-    except (FileNotFoundError, orjson.JSONDecodeError, TypeError):
+    except (OSError, orjson.JSONDecodeError, TypeError):
         return None
     return identity if processes.is_alive(identity) else None
 
 
 def down(layout: Layout, *, keep_logs: bool, progress: Progress) -> DownReport:
     """End everything of the system. Nothing of it is left when this returns, but the journal
-    and the logs when `keep_logs`. Raises ForeignStateError in a copied folder."""
-    was_up = layout.state.exists()
-    state = load_state(layout)
-    stop_supervisor(layout, progress)
-    strays = 0
-    if state is not None:
-        _stop_parts(layout, state, progress)
-        strays = _kill_strays(state.token)
-        cgroups.remove_all(state.token)
-    if was_up:
+    and the logs when `keep_logs`. May be interrupted and run again. Raises ForeignStateError in
+    a copied folder, DownError when somebody else keeps hold of the system."""
+    _state_now(layout)  # of another folder: nothing is touched
+    if not layout.state.exists():
+        _remove_leftovers(layout)
+        return DownReport(was_up=False, strays=_kill_strays(systems_at(layout)))
+    with _alone(layout, progress):
+        state = _state_now(layout)
+        tokens = systems_at(layout) if state is None else [state.token]
+        if state is not None:
+            _stop_parts(layout, state, progress)
+        strays = _kill_strays(tokens)
+        for token in tokens:
+            cgroups.remove_all(token)
         release_octets(layout)
-    _remove_files(layout, keep_logs)
-    return DownReport(was_up=was_up, strays=strays)
+        _remove_files(layout, keep_logs)
+    return DownReport(was_up=True, strays=strays)
+
+
+def _state_now(layout: Layout) -> EngineState | None:
+    """None, too, when the state is damaged: then the marks on the processes must do."""
+    try:
+        return load_state(layout)
+    except BrokenStateError:
+        return None
+
+
+@contextlib.contextmanager
+def _alone(layout: Layout, progress: Progress) -> Iterator[None]:
+    """End the supervisor, and keep another one from coming up while the context is open."""
+    deadline = time.monotonic() + ALONE_WITHIN_S
+    handle = None
+    while handle is None:
+        stop_supervisor(layout, progress)
+        try:
+            handle = try_lock(layout)
+        except FileNotFoundError:  # another `down` has just ended
+            break
+        if handle is None and time.monotonic() > deadline:
+            raise DownError(
+                f"somebody else has kept hold of the system for {ALONE_WITHIN_S:.0f} s",
+                "another `seakeep down` may be at it: wait for it or end it, then run this again",
+            )
+        if handle is None:
+            time.sleep(0.05)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 def stop_supervisor(layout: Layout, progress: Progress) -> None:
     """End the supervisor alone; the system goes on."""
     identity = supervisor_identity(layout)
     if identity is None:
+        # One that does not answer yet, or whose note of itself is damaged.
+        found = processes.with_token(supervisor_token(layout))
+        if not found:
+            return
+        for starting in found:
+            processes.send(starting, signal.SIGCONT)
+            processes.send(starting, signal.SIGTERM)
+        _end(found, SUPERVISOR_GRACE_S)
         return
     progress("supervisor")
+    processes.send(identity, signal.SIGCONT)
     try:
-        control.call(layout.supervisor_socket, "stop")
+        control.call(layout.supervisor_socket, "stop", timeout_s=STOP_ANSWER_S)
     except (OSError, control.ControlError):
         processes.send(identity, signal.SIGTERM)
-    if processes.wait_gone([identity], SUPERVISOR_GRACE_S):
+    _end([identity], SUPERVISOR_GRACE_S)
+
+
+def _end(identities: Sequence[Identity], grace_s: float) -> None:
+    """Wait for processes that were told to end, and kill those that do not."""
+    for identity in processes.wait_gone(identities, grace_s):
         processes.send(identity, signal.SIGKILL)
-        processes.wait_gone([identity], SUPERVISOR_GRACE_S)
+    processes.wait_gone(identities, KILLED_WITHIN_S)
 
 
 def _stop_parts(layout: Layout, state: EngineState, progress: Progress) -> None:
@@ -95,40 +169,56 @@ def _stop_parts(layout: Layout, state: EngineState, progress: Progress) -> None:
 def _stop_node(layout: Layout, part: PartRecord) -> None:
     if part.identity is None or not processes.is_alive(part.identity):
         return
+    node = part.id.partition(":")[2]
+    # One that was stopped by a signal would neither answer nor end.
+    processes.send(part.identity, signal.SIGCONT)
     try:
-        ask_once(layout.node_socket(part.id.partition(":")[2]), "shutdown")
+        ask_once(layout.node_socket(node), "shutdown")
     except NodeError:
         processes.send(part.identity, signal.SIGTERM)
-    if processes.wait_gone([part.identity], NODE_GRACE_S):
-        processes.send(part.identity, signal.SIGKILL)
+    _end([part.identity], NODE_GRACE_S)
 
 
 def _stop_part(layout: Layout, part: PartRecord) -> None:
     if part.identity is None or not processes.is_alive(part.identity):
         return
+    processes.send(part.identity, signal.SIGCONT)
     processes.send(part.identity, signal.SIGTERM)
-    if processes.wait_gone([part.identity], PART_GRACE_S):
-        processes.send(part.identity, signal.SIGKILL)
-        processes.wait_gone([part.identity], PART_GRACE_S)
+    _end([part.identity], PART_GRACE_S)
 
 
-def _kill_strays(token: str) -> int:
-    """Kill whatever carries the token; how many there were."""
-    found = processes.strays(token)
-    processes.kill_strays(token)
+def _kill_strays(tokens: Sequence[str]) -> int:
+    """Kill whatever carries one of these; how many there were."""
+    found = [stray for token in tokens for stray in processes.strays(token)]
+    for token in tokens:
+        processes.kill_strays(token)
     return len(found)
 
 
 def _remove_files(layout: Layout, keep_logs: bool) -> None:
     shutil.rmtree(layout.sockets, ignore_errors=True)
     if not keep_logs:
-        shutil.rmtree(layout.state, ignore_errors=True)
+        # In one step, so that whoever comes next finds all of it or nothing.
+        _remove_leftovers(layout)
+        layout.state.rename(_doomed(layout))
+        _remove_leftovers(layout)
         return
     kept = {layout.journal, layout.logs}
-    for path in layout.state.iterdir() if layout.state.exists() else ():
+    # The state first: without it a `down` that is interrupted here has nothing left to end.
+    paths = sorted(layout.state.iterdir(), key=lambda path: path != layout.identity)
+    for path in paths:
         if path in kept:
             continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def _doomed(layout: Layout) -> Path:
+    """Where the state goes to be removed; something is there only when a `down` was killed."""
+    return layout.state.with_name(f"{layout.state.name}.removed")
+
+
+def _remove_leftovers(layout: Layout) -> None:
+    shutil.rmtree(_doomed(layout), ignore_errors=True)
