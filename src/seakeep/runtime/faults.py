@@ -12,11 +12,15 @@ from typing import Any
 
 from seakeep.engines.local import link_client, node_client, processes
 from seakeep.engines.local.layout import Layout
+from seakeep.engines.local.parts import part_token
 from seakeep.engines.local.power import Power
 from seakeep.engines.local.state import EngineState, PartRecord, load_state
 from seakeep.model.observation import PartKind
 from seakeep.model.system import Fault, FaultKind
 from seakeep.runtime import control
+
+NOTE_WITHIN_S = 2.0
+"""A supervisor that hangs must not hold a fault up."""
 
 
 class FaultError(Exception):
@@ -55,7 +59,7 @@ def hold(layout: Layout, fault: Fault) -> Iterator[str]:
 def _note(layout: Layout, text: str) -> None:
     """Into the journal, when somebody is there to write it."""
     try:
-        control.call(layout.supervisor_socket, "note", text=text)
+        control.call(layout.supervisor_socket, "note", timeout_s=NOTE_WITHIN_S, text=text)
     except control.ControlError:
         return
 
@@ -114,6 +118,8 @@ def _lose(stack: ExitStack, layout: Layout, state: EngineState, fault: Fault) ->
         raise FaultError(f"there is no place {place}", f"there are: {', '.join(places)}")
     stack.enter_context(Power(layout).cut(place))
     node_client.power_off(place, state.token)
+    # By their tokens, too: one may have been started since the state was read.
+    processes.kill_strays(part_token(state.token, place))
     for part in parts:
         if part.identity is not None:
             processes.send(part.identity, signal.SIGKILL)

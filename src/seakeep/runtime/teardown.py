@@ -64,7 +64,9 @@ def supervisor_file(layout: Layout) -> Path:
 
 
 def supervisor_identity(layout: Layout) -> Identity | None:
-    """The supervisor of the system, if one is alive and answers, or did."""
+    """The supervisor of the system, if one is alive and answers, or did. Raises
+    ForeignStateError in a copied folder: the supervisor named there is another system's."""
+    _state_now(layout)
     try:
         identity = Identity(**orjson.loads(supervisor_file(layout).read_bytes()))
     except (OSError, orjson.JSONDecodeError, TypeError):

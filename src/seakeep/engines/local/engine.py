@@ -6,6 +6,7 @@ own; the control loop's thread only takes snapshots (`observe`) and queues actio
 
 import asyncio
 import threading
+import traceback
 from collections.abc import Coroutine, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -51,7 +52,7 @@ SOURCE = "local"
 ADOPTION_DEADLINE_S = 10.0
 ACTION_DEADLINE_S = 10.0
 """A node or an Envoy that does not answer an action for this long has failed to do it."""
-FAILURES = (PartError, NodeError, AdminError, OSError, EOFError, TimeoutError, KeyError)
+FAILURES = (PartError, NodeError, AdminError, OSError, EOFError, TimeoutError)
 
 
 class Admit(Protocol):
@@ -98,9 +99,10 @@ class LocalEngine:
         state.edges = {name: state.book.edge(name, system.edge.port) for name in system.regions}
         if first:
             state.epoch += 1
+        # Written before anything relies on it: on a full disk this raises, and nothing is done.
+        self._save()
         self._system = system
         self.instances.remember(state.condemned, state.book, self._save)
-        self._save()
         self._run(self._configure(system), ADOPTION_DEADLINE_S * 2)
 
     def observe(self) -> Observation:
@@ -234,6 +236,9 @@ class LocalEngine:
             status, detail = OutcomeStatus.REFUSED, str(error)
         except FAILURES as error:
             status, detail = OutcomeStatus.FAILED, str(error) or type(error).__name__
+        except Exception as error:  # a fault of ours: the outcome must be known all the same
+            traceback.print_exc()
+            status, detail = OutcomeStatus.FAILED, f"failed inside the engine: {error!r}"
         outcome = Outcome(action=action.id, status=status, at=self.clock.now(), detail=detail)
         with self._lock:
             self._outcomes.append(outcome)

@@ -56,6 +56,11 @@ def node_token(system_token: str, node: str) -> str:
     return f"{system_token}/{node}"
 
 
+def agent_token(system_token: str, node: str) -> str:
+    """Of the agent's own process."""
+    return f"{node_token(system_token, node)}/agent"
+
+
 def start_agent(layout: Layout, node: Node, *, system: str, token: str, cwd: Path) -> Identity:
     """Start the agent of a node; it is ready when its socket answers. An agent that runs
     already keeps its place, and the second one ends at once. `token` is the system's. Raises
@@ -73,7 +78,7 @@ def start_agent(layout: Layout, node: Node, *, system: str, token: str, cwd: Pat
         env=base,
         cwd=cwd,
         log=layout.log(f"node.{node.id}"),
-        token=f"{node_token(token, node.id)}/agent",
+        token=agent_token(token, node.id),
     )
 
 

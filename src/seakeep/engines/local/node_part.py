@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from seakeep.engines.local.instances import Instances
 from seakeep.engines.local.layout import Layout
-from seakeep.engines.local.node_client import NodeClient, NodeError, start_agent
+from seakeep.engines.local.node_client import NodeClient, NodeError, agent_token, start_agent
 from seakeep.engines.local.parts import Part, make_folder
 from seakeep.engines.local.processes import Identity
 from seakeep.engines.local.state import PartRecord
@@ -49,6 +49,9 @@ class NodePart(Part):
             self.layout, self.spec, system=self.system_name, token=self.token,
             cwd=self.layout.state,
         )  # fmt: skip
+
+    def process_token(self) -> str:
+        return agent_token(self.token, self.node)
 
     async def connect(self) -> None:
         client = NodeClient(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from seakeep.engines.local import processes
 from seakeep.engines.local.clock import BootClock
-from seakeep.engines.local.envoy_admin import AdminError
+from seakeep.engines.local.envoy_admin import AdminError, ConfigRejected
 from seakeep.engines.local.layout import Layout
 from seakeep.engines.local.node_client import NodeError
 from seakeep.engines.local.power import Power
@@ -52,6 +52,7 @@ class Part(ABC):
         self._save = save
         self._watch: asyncio.Task[None] | None = None
         self._starting = False
+        self._searched = False
 
     @abstractmethod
     def configure(self, system: System) -> None:
@@ -72,8 +73,13 @@ class Part(ABC):
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
             cwd=self.layout.state,
             log=self.layout.log(self.record.id),
-            token=f"{self.token}/part/{self.record.id}",
+            token=self.process_token(),
         )
+
+    def process_token(self) -> str:
+        """What this part's process is found by. It starts with the part's region as those of
+        nodes do, behind a mark that no region's name can have."""
+        return f"{part_token(self.token, self.record.region)}{self.record.kind.value}"
 
     @abstractmethod
     async def connect(self) -> None:
@@ -101,6 +107,8 @@ class Part(ABC):
         if await self.adopt():
             return "adopted"
         first = record.identity is None
+        if record.identity is not None:
+            processes.reap(record.identity)
         try:
             self.prepare()
             record.identity = self.launch()
@@ -109,8 +117,18 @@ class Part(ABC):
             raise PartError(self.detail) from error
         record.restarts += 0 if first else 1
         self._save()
+        self._fall_dark(record.identity)
         await self._until_usable()
         return "started"
+
+    def _fall_dark(self, identity: processes.Identity) -> None:
+        """End what was started in the moment in which the power went: whoever cut it may have
+        looked for processes before this one was there. Raises PartError."""
+        dark = Power(self.layout).is_on(self.record.region, self.record.zone, self._node())
+        if dark is not None:
+            processes.send(identity, signal.SIGKILL)
+            self._set(False, dark)
+            raise PartError(dark)
 
     async def _until_usable(self) -> None:
         identity = self.record.identity
@@ -122,6 +140,10 @@ class Part(ABC):
             processes.send(identity, signal.SIGKILL)
             self._set(False, f"not usable within {READY_DEADLINE_S:.0f}s of its start")
             raise PartError(self.detail) from None
+        except ConfigRejected as error:
+            # It serves as it did before, so it is not ended; the next start asks again.
+            self._set(False, f"refused its configuration: {error}")
+            raise PartError(self.detail) from error
         self._take(identity)
 
     async def _connect_while(self, identity: processes.Identity) -> None:
@@ -141,9 +163,25 @@ class Part(ABC):
         if self.running:
             return True
         if identity is None or not processes.is_alive(identity):
+            await self._search()
+            identity = self.record.identity
+        if identity is None or not processes.is_alive(identity):
             return False
         await self._until_usable()
         return True
+
+    async def _search(self) -> None:
+        """Find by its token the process of a supervisor that was killed between starting it and
+        writing that down. Once in a supervisor's life: its own starts it knows."""
+        if self._searched:
+            return
+        self._searched = True
+        found = await asyncio.to_thread(processes.with_token, self.process_token())
+        for twin in found[1:]:
+            processes.send(twin, signal.SIGKILL)
+        if found:
+            self.record.identity = found[0]
+            self._save()
 
     def _take(self, identity: processes.Identity) -> None:
         self._set(True, "")
@@ -158,7 +196,10 @@ class Part(ABC):
     def _set(self, running: bool, detail: str) -> None:
         if running != self.running or self.record.changed_at == 0:
             self.record.changed_at = BootClock().now()
-            self._save()
+            try:
+                self._save()
+            except OSError as error:  # a full disk: what happened is no less true
+                print(f"{self.record.id}: could not be noted: {error}", file=sys.stderr, flush=True)
         different = (running, detail) != (self.running, self.detail)
         self.running, self.detail = running, detail
         if different:
@@ -201,6 +242,12 @@ async def terminate(identity: processes.Identity, grace_s: float) -> None:
             processes.send(identity, signal.SIGKILL)
             await processes.wait_exit(identity)
     processes.reap(identity)
+
+
+def part_token(system: str, region: str) -> str:
+    """What the tokens of a region's edge and link start with: `<system>/@parts/us-east/`. `system`
+    is the system's token."""
+    return f"{system}/@parts/{region}/"
 
 
 def python_module(module: str, *arguments: str) -> list[str]:

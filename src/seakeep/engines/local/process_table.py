@@ -95,6 +95,20 @@ def read_token(pid: int, start_ticks: int) -> str:
     return ""
 
 
+def read_folder(pid: int) -> str:
+    """A process's working folder; empty when it is gone or is not ours."""
+    if not LINUX:
+        psutil = portable()
+        try:
+            return str(psutil.Process(pid).cwd())
+        except (psutil.Error, OSError):
+            return ""
+    try:
+        return os.readlink(f"/proc/{pid}/cwd")
+    except OSError:
+        return ""
+
+
 def _environment(pid: int, start_ticks: int) -> bytes:
     """While a program is being loaded its environment reads as empty, for microseconds: a
     young process is asked again."""

@@ -91,6 +91,27 @@ def strays(token_prefix: str) -> list[Identity]:
     ]
 
 
+def with_token(token: str) -> list[Identity]:
+    """Living processes whose token is exactly this one; the oldest first."""
+    found = [one for one in strays(token) if one.token == token]
+    return sorted(found, key=lambda one: (one.start_ticks, one.pid))
+
+
+def with_folders() -> list[tuple[Identity, str]]:
+    """This user's living processes that carry a token, each with its working folder, as the
+    process table writes it (`/a/b (deleted)` once it is gone); by pid."""
+    found = []
+    for pid in process_table.own_pids():
+        stat = process_table.read_stat(pid)
+        if stat is None or stat.zombie:
+            continue
+        token = process_table.read_token(pid, stat.start_ticks)
+        if token:
+            identity = Identity(pid, stat.start_ticks, process_table.boot_id(), token)
+            found.append((identity, process_table.read_folder(pid)))
+    return sorted(found, key=lambda one: one[0].pid)
+
+
 def members(identity: Identity) -> list[Identity]:
     """The living processes of one identity: itself, its session, and everything that
     inherited its token (sessions of their own included). By pid."""

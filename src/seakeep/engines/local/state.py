@@ -5,16 +5,20 @@ listens, and each part's identity lets a new supervisor adopt what runs. It is w
 atomic rename, before what it describes is relied upon.
 """
 
+import contextlib
 import fcntl
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import orjson
 
+from seakeep.engines.local import processes
 from seakeep.engines.local.addresses import AddressBook, book_from, has_whole_loopback
 from seakeep.engines.local.layout import Layout
 from seakeep.engines.local.processes import Identity
@@ -25,16 +29,40 @@ FORMAT = 1
 OCTET_FIRST = 10
 OCTET_LAST = 250
 OCTETS_PER_SYSTEM = 16
+TOKEN = re.compile(r"^[0-9a-f]{16}$")
 
 
-class ForeignStateError(Exception):
+class StateError(Exception):
+    """The state cannot be used; `hint` says what can be done."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ForeignStateError(StateError):
     """The state was copied or moved here: what it describes belongs to another folder."""
 
     def __init__(self, layout: Layout, home: str) -> None:
-        super().__init__(f"{layout.state} belongs to the system of {Path(home).parent}")
-        self.hint = (
-            f"a copied folder: remove {layout.state} and go on; "
-            "a moved one: move it back, run `seakeep down`, then move it"
+        project = Path(home).parent
+        if Path(home).exists():
+            hint = f"this folder is a copy: remove {layout.state} and go on"
+        else:
+            hint = (
+                f"this folder was moved: move it back to {project}, run `seakeep down` there, then "
+                f"move it; or, when nothing of it runs any more, remove {layout.state}"
+            )
+        super().__init__(f"{layout.state} belongs to the system of {project}", hint)
+
+
+class BrokenStateError(StateError):
+    """The state was damaged by something other than Seakeep, which replaces it as a whole."""
+
+    def __init__(self, layout: Layout, why: str) -> None:
+        super().__init__(
+            f"{layout.identity} is damaged: {why}",
+            "`seakeep down` ends what it finds by the marks on its processes and clears up; "
+            "then `seakeep up` begins anew",
         )
 
 
@@ -68,15 +96,28 @@ class EngineState:
 
 def load_state(layout: Layout) -> EngineState | None:
     """The state on disk; None when the system has never run here (or is down). Raises
-    ForeignStateError, so that a copy of a folder never takes over what the original runs."""
+    ForeignStateError, so that a copy of a folder never takes over what the original runs, and
+    BrokenStateError."""
     try:
         tree = orjson.loads(layout.identity.read_bytes())
+        home, format_ = str(tree["home"]), tree["format"]
+        if home != str(layout.state):
+            raise ForeignStateError(layout, home)
+        if format_ != FORMAT:
+            raise BrokenStateError(layout, f"its format is {format_!r}, not {FORMAT}")
+        return _state(tree)
     except FileNotFoundError:
         return None
-    if tree["home"] != str(layout.state):
-        raise ForeignStateError(layout, tree["home"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BrokenStateError(layout, f"{type(error).__name__}: {error}") from error
+
+
+def _state(tree: dict[str, Any]) -> EngineState:
+    token = tree["token"]
+    if not isinstance(token, str) or not TOKEN.match(token):
+        raise ValueError("its token is none")
     return EngineState(
-        token=tree["token"],
+        token=token,
         book=book_from(tree["first_octet"], tree["whole_loopback"], tree["tables"]),
         epoch=tree["epoch"],
         parts={part["id"]: _part(part) for part in tree["parts"]},
@@ -99,12 +140,33 @@ def save_state(layout: Layout, state: EngineState) -> None:
         "edges": state.edges,
         "condemned": state.condemned,
     }
-    fresh = layout.identity.with_suffix(".new")
-    with fresh.open("wb") as file:
-        file.write(orjson.dumps(tree, option=orjson.OPT_INDENT_2))
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.rename(layout.identity)
+    _replace(layout.identity, orjson.dumps(tree, option=orjson.OPT_INDENT_2))
+
+
+def _replace(path: Path, content: bytes) -> None:
+    fresh = path.with_suffix(".new")
+    try:
+        with fresh.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+        raise
+    fresh.rename(path)
+
+
+def systems_at(layout: Layout) -> list[str]:
+    """Tokens of the systems whose machinery works in the state folder or has left its names
+    there, sorted: how what runs is found when the state is gone or damaged."""
+    folders = {str(layout.state), f"{layout.state} (deleted)"}
+    found = {one.token for one, folder in processes.with_folders() if folder in folders}
+    for path in layout.state.glob("nodes/*/agent.json"):
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            found.add(str(orjson.loads(path.read_bytes())["token"]))
+    systems = {token.partition("/")[0] for token in found}
+    return sorted(system for system in systems if TOKEN.match(system))
 
 
 def new_state(layout: Layout, regions: int) -> EngineState:
@@ -137,16 +199,28 @@ def _lease_octets(layout: Layout, span: int) -> int:
 
 @contextmanager
 def _leases(folder: Path) -> Iterator[dict[str, tuple[int, int]]]:
+    """The leases of this user, to be read and changed. A damaged file counts as empty: systems
+    that run are seen by what listens."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (folder / "leases.json").open("a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
-        content = file.read()
-        leases = {path: tuple(lease) for path, lease in orjson.loads(content or b"{}").items()}
+    path = folder / "leases.json"
+    with (folder / "leases.lock").open("a+b") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = path.read_bytes() if path.exists() else b""
+        leases = _read_leases(before)
         yield leases
-        file.seek(0)
-        file.truncate()
-        file.write(orjson.dumps(leases))
+        after = orjson.dumps(leases)
+        if after != before:
+            _replace(path, after)
+
+
+def _read_leases(content: bytes) -> dict[str, tuple[int, int]]:
+    try:
+        return {
+            str(path): (int(first), int(length))
+            for path, (first, length) in orjson.loads(content or b"{}").items()
+        }
+    except (ValueError, TypeError, AttributeError):
+        return {}
 
 
 def listening_octets() -> set[int]:
