@@ -1,10 +1,12 @@
 """Which parts are started and retired, and when."""
 
+import dataclasses
+
 import pytest
 from tests.decide.views import AT, instance, part, parts_of, view_of
 from tests.world import service, system_of
 
-from seakeep.decide.parts import FORGET_AFTER, PartsController
+from seakeep.decide.parts import FORGET_AFTER, HUNG_AFTER, PartsController
 from seakeep.model.action import Guard, RetirePart, StartPart
 from seakeep.model.decision import Reason
 from seakeep.model.observation import PartKind
@@ -43,6 +45,25 @@ def test_a_single_region_has_no_link():
 def test_what_runs_is_left_alone():
     decision = decide(TWO, parts_of(TWO))
     assert (decision.actions, decision.reasons, decision.wake_at) == ((), (), None)
+
+
+def silent_for(duration, memory=None):
+    view = view_of(ONE, (), at=AT + duration, parts=parts_of(ONE))
+    view = dataclasses.replace(view, silent={"edge:us-east": AT})
+    return CONTROLLER.decide(ONE, view, memory or CONTROLLER.initial())
+
+
+def test_a_part_that_runs_and_does_not_answer_is_given_time_then_replaced():
+    held = silent_for(HUNG_AFTER - 1)
+    assert held.actions == ()
+    assert [reason.code for reason in held.reasons] == ["parts.held.silent"]
+    assert held.wake_at == AT + HUNG_AFTER
+    replaced = silent_for(HUNG_AFTER, held.memory)
+    assert ids(replaced) == ["start:edge:us-east:0"]
+    assert [reason.code for reason in replaced.reasons] == ["parts.start.silent"]
+    again = silent_for(HUNG_AFTER + 100 * MILLISECOND, replaced.memory)
+    assert again.actions == (), "the second try waits, although the part still says that it runs"
+    assert ids(silent_for(HUNG_AFTER + 10 * SECOND, again.memory)) == ["start:edge:us-east:0.2"]
 
 
 def test_a_part_that_died_is_started_at_once():

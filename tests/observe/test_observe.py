@@ -6,7 +6,7 @@ from tests.world import START, World, probe, service, system_of
 
 from seakeep.decide.parts import PartsController
 from seakeep.model.action import Guard, StartInstance
-from seakeep.model.observation import Observation, Sample
+from seakeep.model.observation import Observation, PartKind, PartState, Sample
 from seakeep.model.system import ProbeKind
 from seakeep.model.time import MILLISECOND, SECOND
 from seakeep.model.view import Health
@@ -240,3 +240,23 @@ def test_pending_and_outcomes_are_those_handed_in():
     assert view.outcomes == observation.outcomes
     view, _ = observe(SYSTEM, observation, ObserveMemory(), outcomes=())
     assert view.outcomes == ()
+
+
+def test_a_part_that_runs_and_is_not_heard_is_silent_until_it_is_heard_again():
+    def seen(at, heard):
+        part = PartState(
+            id="edge:us-east", kind=PartKind.EDGE, region="us-east", zone=None,
+            running=True, restarts=0, changed_at=START,
+        )  # fmt: skip
+        sample = Sample(value=part, observed_at=heard, source="local")
+        return Observation(seq=1, at=at, parts=(sample,))
+
+    at = START + 10 * SECOND
+    view, memory = observe(SYSTEM, seen(at, at - STALE), ObserveMemory())
+    assert view.silent == {}
+    view, memory = observe(SYSTEM, seen(at + 1, at - STALE), memory)
+    assert view.silent == {"edge:us-east": at + 1}
+    view, memory = observe(SYSTEM, seen(at + SECOND, at - STALE), memory)
+    assert view.silent == {"edge:us-east": at + 1}, "since when that is known"
+    view, memory = observe(SYSTEM, seen(at + 2 * SECOND, at + 2 * SECOND), memory)
+    assert view.silent == {}

@@ -1,9 +1,10 @@
 """Keeps the machinery running: nodes, edges and links that the spec wants.
 
 A part that is not running is started, at once the first time, then with a short back-off (0.5 s
-doubling to 2 s): a region that has its power back must be back quickly. A part that the spec no
-longer has is retired only when nothing needs it any more: a node when no instance is left on it,
-the edge and the link of a region when no instance is left in the region.
+doubling to 2 s): a region that has its power back must be back quickly. A part that runs but has
+not answered for `HUNG_AFTER` is started, too: the engine then ends a process that answers nothing.
+A part that the spec no longer has is retired only when nothing needs it any more: a node when no
+instance is left on it, the edge and the link of a region when no instance is left in the region.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 
 from seakeep.decide.backoff import Backoff
 from seakeep.model.action import Action, Guard, RetirePart, StartPart
-from seakeep.model.decision import Decision, Reason
+from seakeep.model.decision import Decision, Number, Reason
 from seakeep.model.ids import RegionName, ZoneName
 from seakeep.model.observation import PartKind, PartState
 from seakeep.model.system import System
@@ -24,8 +25,15 @@ FORGET_AFTER: Duration = 10 * SECOND
 EXPIRES_AFTER: Duration = 15 * SECOND
 """An edge may take this long to be usable."""
 
+HUNG_AFTER: Duration = 7 * SECOND
+"""Since it was noticed to be silent, which takes observing 3 s: 10 s without an answer."""
+
 REASONS = {
     "parts.start": "{subject} is started: {detail} (try {tries})",
+    "parts.start.silent": (
+        "{subject} runs but has given no answer for over {silent_ns}: it is replaced (try {tries})"
+    ),
+    "parts.held.silent": "{subject} runs but gives no answer; it is replaced at {until_ns}",
     "parts.held.backoff": (
         "{subject} does not run ({detail}); after {tries} tries the next is at {until_ns}"
     ),
@@ -80,7 +88,10 @@ class PartsController:
         wakes: list[Instant] = []
         for part in wanted.values():
             state = view.parts.get(part.id)
-            if state is None or not state.running:
+            silent = part.id in view.silent
+            if silent and self._still_awaited(view, part.id, reasons, wakes):
+                continue
+            if state is None or not state.running or silent:
                 self._start(system, view, part, state, tries, actions, reasons, wakes)
         unwanted = [state for name, state in view.parts.items() if name not in wanted]
         population = _population(system, view) if unwanted else {}
@@ -93,6 +104,19 @@ class PartsController:
             reasons=tuple(reasons),
             wake_at=min(wakes, default=None),
         )
+
+    def _still_awaited(
+        self, view: View, part: str, reasons: list[Reason], wakes: list[Instant]
+    ) -> bool:
+        """Whether a part that runs but does not answer is given more time."""
+        until = view.silent[part] + HUNG_AFTER
+        if view.at >= until:
+            return False
+        wakes.append(until)
+        reasons.append(
+            Reason(code="parts.held.silent", subject=part, numbers=(("until_ns", until),))
+        )
+        return True
 
     def _start(
         self,
@@ -134,11 +158,15 @@ class PartsController:
             zone=part.zone,
         )
         actions.append(action)
+        code = "parts.start"
+        why: tuple[str, Number] = ("detail", detail)
+        if part.id in view.silent:
+            code, why = "parts.start.silent", ("silent_ns", view.at - view.silent[part.id])
         reasons.append(
             Reason(
-                code="parts.start",
+                code=code,
                 subject=part.id,
-                numbers=(("detail", detail), ("tries", now.count)),
+                numbers=(why, ("tries", now.count)),
                 action=action.id,
             )
         )
@@ -222,7 +250,7 @@ def _still_remembered(view: View, tries: Mapping[str, Tries]) -> dict[str, Tries
         if state is None:
             if view.at - one.next_at < FORGET_AFTER:
                 kept[name] = one
-        elif not state.running or view.at - state.changed_at < FORGET_AFTER:
+        elif not state.running or name in view.silent or view.at - state.changed_at < FORGET_AFTER:
             kept[name] = one
     return kept
 

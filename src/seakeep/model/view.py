@@ -3,7 +3,7 @@ indexed. Made by `seakeep.observe`, a pure function of the system, the observati
 own memory."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from seakeep.model.ids import ActionId, InstanceId, RegionName, ServiceName
@@ -57,3 +57,5 @@ class View:
     outcomes: tuple[Outcome, ...]
     pending: frozenset[ActionId]
     """Actions submitted whose outcome is not known yet."""
+    silent: Mapping[str, Instant] = field(default_factory=dict)
+    """Parts that run but have not answered lately, by id, and since when that is known."""

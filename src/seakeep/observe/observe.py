@@ -67,6 +67,8 @@ class ObserveMemory:
     part_samples: tuple[Sample[PartState], ...] = ()
     gone: Mapping[NodeId, Instant] = field(default_factory=dict)
     """When a node that is gone was first seen to be."""
+    silent: Mapping[str, Instant] = field(default_factory=dict)
+    """When a running part that has not been heard was first seen not to be."""
     probes: Mapping[Workload, Probes] = field(default_factory=dict)
     """By workload: an instance is judged by the probes it was started with."""
     revision: str = ""
@@ -89,6 +91,7 @@ def observe(
     parts = {sample.value.id: sample.value for sample in part_samples if sample.value is not None}
     nodes, workloads = _survey(samples)
     gone = _gone(part_samples, nodes, at, memory.gone)
+    silent = _silent(part_samples, at, memory.silent)
     doubts = {node: _doubt(node, since, at, parts) for node, since in gone.items()}
     known_probes = _known_probes(system, memory.probes, workloads)
     probes = _with_guesses(system, known_probes, workloads, samples)
@@ -104,6 +107,7 @@ def observe(
         traffic=observation.traffic,
         outcomes=observation.outcomes if outcomes is None else outcomes,
         pending=pending,
+        silent=silent,
     )
     return view, ObserveMemory(
         verdicts=verdicts,
@@ -112,6 +116,7 @@ def observe(
         samples=samples,
         part_samples=part_samples,
         gone=gone,
+        silent=silent,
         probes=known_probes,
         revision=system.revision,
     )
@@ -227,6 +232,17 @@ def _gone(
         if not is_heard:
             gone[node] = before.get(node, at)
     return gone
+
+
+def _silent(
+    parts: tuple[Sample[PartState], ...], at: Instant, before: Mapping[str, Instant]
+) -> dict[str, Instant]:
+    """Parts that run and have not been heard for `STALE`, and since when we know."""
+    return {
+        sample.value.id: before.get(sample.value.id, at)
+        for sample in parts
+        if sample.value is not None and sample.value.running and sample.observed_at < at - STALE
+    }
 
 
 def _doubt(node: NodeId, since: Instant, at: Instant, parts: Mapping[str, PartState]) -> Doubt:

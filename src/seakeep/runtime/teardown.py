@@ -43,14 +43,6 @@ PART_GRACE_S = 3.0
 Progress = Callable[[str], None]
 
 
-class DownError(Exception):
-    """The system could not be ended; `hint` says what can be done."""
-
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.hint = hint
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DownReport:
     was_up: bool
@@ -77,7 +69,7 @@ def supervisor_identity(layout: Layout) -> Identity | None:
 def down(layout: Layout, *, keep_logs: bool, progress: Progress) -> DownReport:
     """End everything of the system. Nothing of it is left when this returns, but the journal
     and the logs when `keep_logs`. May be interrupted and run again. Raises ForeignStateError in
-    a copied folder, DownError when somebody else keeps hold of the system."""
+    a copied folder, ControlError when somebody else keeps hold of the system."""
     _state_now(layout)  # of another folder: nothing is touched
     if not layout.state.exists():
         _remove_leftovers(layout)
@@ -115,7 +107,7 @@ def _alone(layout: Layout, progress: Progress) -> Iterator[None]:
         except FileNotFoundError:  # another `down` has just ended
             break
         if handle is None and time.monotonic() > deadline:
-            raise DownError(
+            raise control.ControlError(
                 f"somebody else has kept hold of the system for {ALONE_WITHIN_S:.0f} s",
                 "another `seakeep down` may be at it: wait for it or end it, then run this again",
             )

@@ -7,7 +7,7 @@ from typing import Any
 
 from seakeep.engines.local.addresses import AddressBook
 from seakeep.engines.local.clock import BootClock
-from seakeep.engines.local.envoy_admin import AdminError, EdgeAdmin
+from seakeep.engines.local.envoy_admin import EdgeAdmin
 from seakeep.engines.local.envoy_config import (
     ConfigVersions,
     access_log,
@@ -82,6 +82,10 @@ class EdgePart(Part):
         self._applied = {}
         self.traffic = ()
 
+    async def ping(self) -> None:
+        if not await self._admin.ready():
+            raise ConnectionError("not ready")
+
     async def set_endpoints(self, action: SetEndpoints) -> str:
         """Push a cluster's endpoints and read back that Envoy has taken them."""
         if self._system is None:
@@ -121,8 +125,10 @@ class EdgePart(Part):
         while True:
             try:
                 self.traffic = await self._admin.traffic()
+                self.heard_at = BootClock().now()
+                self.detail = ""
                 await self._rotate()
-            except (AdminError, OSError) as error:
+            except OSError as error:
                 self.detail = f"does not tell its counters: {error}"
             await asyncio.sleep(TRAFFIC_EVERY_S)
 

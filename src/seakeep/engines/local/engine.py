@@ -46,12 +46,13 @@ from seakeep.model.observation import (
     Sample,
 )
 from seakeep.model.system import System, nodes_of
-from seakeep.model.time import SECOND, Clock, Instant
+from seakeep.model.time import SECOND, Clock, Duration, Instant
 
 SOURCE = "local"
 ADOPTION_DEADLINE_S = 10.0
 ACTION_DEADLINE_S = 10.0
 """A node or an Envoy that does not answer an action for this long has failed to do it."""
+HEARD_LATELY: Duration = 2 * SECOND
 FAILURES = (PartError, NodeError, AdminError, OSError, EOFError, TimeoutError)
 
 
@@ -118,7 +119,8 @@ class LocalEngine:
             at=now,
             instances=self.instances.samples(),
             parts=tuple(
-                Sample(value=part.state(), observed_at=now, source=SOURCE) for part in parts
+                Sample(value=part.state(), observed_at=_heard(part, now), source=SOURCE)
+                for part in parts
             ),
             endpoints=tuple(applied for edge in edges for applied in edge.applied_endpoints()),
             traffic=tuple(reading for edge in edges for reading in edge.traffic),
@@ -325,3 +327,11 @@ class LocalEngine:
 
     def _run(self, work: Coroutine[Any, Any, Any], timeout_s: float) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_s)
+
+
+def _heard(part: Part, now: Instant) -> Instant:
+    """When a part was last heard. That one is not running is known now; one that answers every
+    second is always up to date."""
+    if not part.running or now - part.heard_at < HEARD_LATELY:
+        return now
+    return part.heard_at

@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Callable
 
+from seakeep.engines.local.clock import BootClock
 from seakeep.engines.local.instances import Instances
 from seakeep.engines.local.layout import Layout
 from seakeep.engines.local.node_client import NodeClient, NodeError, agent_token, start_agent
+from seakeep.engines.local.node_codec import NodeReport
 from seakeep.engines.local.parts import Part, make_folder
 from seakeep.engines.local.processes import Identity
 from seakeep.engines.local.state import PartRecord
@@ -54,13 +56,20 @@ class NodePart(Part):
         return agent_token(self.token, self.node)
 
     async def connect(self) -> None:
-        client = NodeClient(
-            self.layout.node_socket(self.node), self._instances.take_report, self._lost
-        )
+        client = NodeClient(self.layout.node_socket(self.node), self._take_report, self._lost)
         await client.connect()
         self._client = client
         self._instances.attach(self.node, client)
         await self._instances.settle(self.node)
+
+    def _take_report(self, report: NodeReport) -> None:
+        self.heard_at = BootClock().now()
+        self._instances.take_report(report)
+
+    async def ping(self) -> None:
+        if self._client is None:
+            raise ConnectionError("not connected")
+        await self._client.request("report")
 
     def _lost(self) -> None:
         """The connection broke. The agent may be alive: try again until it is known to be dead

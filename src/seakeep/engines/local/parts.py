@@ -21,9 +21,14 @@ from seakeep.engines.local.power import Power
 from seakeep.engines.local.state import PartRecord
 from seakeep.model.observation import PartKind, PartState
 from seakeep.model.system import Resources, System
+from seakeep.model.time import Instant
 
 READY_DEADLINE_S = 15.0
 """A part that cannot be talked to this long after its start is killed; its start has failed."""
+
+
+PING_EVERY_S = 1.0
+PING_WITHIN_S = 2.0
 
 
 class PartError(Exception):
@@ -45,6 +50,8 @@ class Part(ABC):
         self.layout = layout
         self.running = False
         self.detail = "not started yet"
+        self.heard_at: Instant = 0
+        """When the running process last answered; see `listen`."""
         self.capacity: Resources | None = None
         self.token = token
         """The system's, which the tokens of all its processes start with."""
@@ -88,6 +95,10 @@ class Part(ABC):
     @abstractmethod
     async def disconnect(self) -> None: ...
 
+    @abstractmethod
+    async def ping(self) -> None:
+        """Return once the process has answered a question; raise OSError when it does not."""
+
     async def start(self) -> str:
         """Start the process, or adopt it when it runs. Returns what was done; raises PartError."""
         if self._starting:
@@ -104,6 +115,10 @@ class Part(ABC):
         if dark is not None:
             self._set(False, dark)
             raise PartError(dark)
+        if self.running:
+            if await self._answers():
+                return "runs and answers"
+            await self._end_hung()
         if await self.adopt():
             return "adopted"
         first = record.identity is None
@@ -120,6 +135,28 @@ class Part(ABC):
         self._fall_dark(record.identity)
         await self._until_usable()
         return "started"
+
+    async def _answers(self) -> bool:
+        try:
+            async with asyncio.timeout(PING_WITHIN_S):
+                await self.ping()
+        except (OSError, EOFError):
+            return False
+        self.heard_at = BootClock().now()
+        return True
+
+    async def _end_hung(self) -> None:
+        """Kill a process that was asked to be running and answers nothing."""
+        if self.record.identity is not None:
+            processes.send(self.record.identity, signal.SIGKILL)
+        if self._watch is not None:
+            await asyncio.wait([self._watch], timeout=READY_DEADLINE_S)
+
+    async def listen(self) -> None:
+        """Keep `heard_at` while the process runs, for parts that do not speak by themselves."""
+        while True:
+            await asyncio.sleep(PING_EVERY_S)
+            await self._answers()
 
     def _fall_dark(self, identity: processes.Identity) -> None:
         """End what was started in the moment in which the power went: whoever cut it may have
@@ -184,6 +221,7 @@ class Part(ABC):
             self._save()
 
     def _take(self, identity: processes.Identity) -> None:
+        self.heard_at = BootClock().now()
         self._set(True, "")
         self._watch = asyncio.create_task(self._watch_exit(identity))
 
