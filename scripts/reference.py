@@ -48,7 +48,8 @@ def cli_page() -> str:
 
 def commands(command: Any, path: str) -> Iterator[tuple[Any, str]]:
     """Every command with what is typed for it, groups before their members."""
-    for name, child in getattr(command, "commands", {}).items():
+    for name in command.list_commands(None) if hasattr(command, "list_commands") else ():
+        child = command.get_command(None, name)
         if not child.hidden:
             yield child, f"{path} {name}"
             yield from commands(child, f"{path} {name}")
@@ -58,7 +59,7 @@ def command_section(command: Any, path: str) -> Iterator[str]:
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     options = [p for p in command.params if p.param_type_name == "option" and not p.hidden]
     words = [argument_name(argument) for argument in arguments]
-    if getattr(command, "commands", None):
+    if hasattr(command, "list_commands"):
         words.append("COMMAND")
     yield f"```text\n{' '.join([path, *(['[OPTIONS]'] if options else []), *words])}\n```\n"
     yield f"{prose(command.help)}\n"

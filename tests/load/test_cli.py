@@ -213,5 +213,5 @@ def test_a_system_that_is_not_up(tmp_path, monkeypatch):
         "  web: {run: python, port: 8080, replicas: {min: 1, max: 2}, routes: [{path: /}]}\n"
     )
     done = CliRunner().invoke(app, ["load"])
-    assert done.exit_code == 2, done.output
+    assert done.exit_code == 1, done.output
     assert "seakeep up" in done.stderr

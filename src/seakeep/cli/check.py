@@ -26,9 +26,10 @@ def check(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print problems as a list.")] = False,
 ) -> None:
-    """Validate a spec: every error at once, with its place and what to write instead.
+    """Check a spec: every error at once, and what to write.
 
-    Exits with 2 when there are errors; warnings alone are fine.
+    Each comes with its file, line and column. Exits with 2 when there are errors; warnings
+    alone are fine.
 
     Examples:
 

@@ -1,16 +1,14 @@
 """`seakeep explain`: the journal, read aloud."""
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from seakeep.cli import output
+from seakeep.cli.project import DEFAULT_SPEC, Spec, layout_of
 from seakeep.decide.reasons import REASONS
-from seakeep.engines.local.layout import layout_for
-from seakeep.explain import timeline
-from seakeep.runtime import client, control
+from seakeep.explain import Line, from_now_on, timeline
 from seakeep.runtime.reading import read
 
 
@@ -22,14 +20,18 @@ def explain(
             "(edge:us-east); everything when left out."
         ),
     ] = None,
-    spec: Annotated[Path, typer.Option("--spec", "-f", help="The spec.")] = Path("seakeep.yaml"),
+    spec: Spec = DEFAULT_SPEC,
     tail: Annotated[int, typer.Option("--tail", "-n", min=1, help="Last lines.")] = 40,
     follow: Annotated[
         bool, typer.Option("--follow", "-F", help="Go on with what is decided from now on.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the lines as a list.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print a list; with --follow, a document a line.")
+    ] = False,
 ) -> None:
-    """Tell what was done to something and why, from the journal. Works without a supervisor.
+    """Tell what was done to something and why, from the journal.
+
+    Works without a supervisor, too.
 
     Examples:
 
@@ -41,33 +43,36 @@ def explain(
 
       seakeep explain --follow
     """
-    layout = layout_for(spec.resolve().parent)
+    layout = layout_of(spec)
     if not layout.journal.exists():
         output.fail(
             f"there is no journal in {layout.journal}",
             hint="`seakeep up` begins one; `seakeep down --keep-logs` leaves it in place",
+            code=1,
         )
-    lines = timeline(read(layout.journal), REASONS, subject)[-tail:]
-    if json:
+    records = list(read(layout.journal))
+    lines = timeline(records, REASONS, subject)[-tail:]
+    if json and not follow:
         output.print_json([asdict(line) for line in lines])
-    else:
-        for line in lines:
-            output.data(str(line))
-        if not lines:
-            output.note(f"the journal says nothing of {subject}")
-    if follow:
-        _follow(spec.resolve(), subject)
-
-
-def _follow(spec: Path, subject: str | None) -> None:
-    """New reasons as they come, until Ctrl-C."""
-    layout = client.layout_of(spec)
-    try:
-        after = max((event["number"] for event in client.events(layout, follow=False)), default=0)
-        for event in client.events(layout, after=after):
-            if "text" in event and subject in (None, event["reason"]["subject"]):
-                output.data(event["text"])
-    except KeyboardInterrupt:
         return
-    except control.ControlError as error:
-        output.fail(str(error), hint=error.hint, code=1)
+    for line in lines:
+        _tell(line, json)
+    if not lines:
+        output.note(f"the journal says nothing of {subject or 'anything'}")
+    if follow:
+        known = len(records)
+        del records
+        try:
+            for line in from_now_on(
+                read(layout.journal, follow=True), REASONS, subject, known=known
+            ):
+                _tell(line, json)
+        except KeyboardInterrupt:
+            return
+
+
+def _tell(line: Line, json: bool) -> None:
+    if json:
+        output.print_json_line(asdict(line))
+    else:
+        output.data(str(line))

@@ -18,9 +18,10 @@ def init(
     folder: Annotated[Path, typer.Argument(help="Where; made when it is not there.")] = Path("."),
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
 ) -> None:
-    """Write a commented starter spec and a small service that run as they are.
+    """Write a starter: a commented spec and a small service.
 
-    Writes seakeep.yaml, app.py and seakeep.schema.json, which editors read for completion.
+    It runs as it is. Writes seakeep.yaml, app.py and seakeep.schema.json, which editors read
+    for completion.
 
     Examples:
 

@@ -1,16 +1,56 @@
 """The `seakeep` command: verbs, one file each."""
 
+import os
 import sys
+from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from seakeep import __version__
-from seakeep.cli import check, down, explain, init, inject, load, logs, output, schema, status, up
+from seakeep.cli import output
 from seakeep.engines.local.state import StateError
-from seakeep.runtime.teardown import DownError
+from seakeep.runtime.control import ControlError
+
+VERBS = (
+    "init", "check", "schema", "up", "down", "status", "logs", "explain", "load", "inject",
+)  # fmt: skip
+"""In the order of `seakeep --help`; the module and its function, or its `app`, are called so."""
+
+DEBUG = "SEAKEEP_DEBUG"
+"""Set it to see the traceback of a fault in Seakeep itself."""
+
+
+class Verbs(TyperGroup):
+    """Imports the module of a verb when that verb is asked for: `seakeep status` has no need
+    of the HTTP client of `seakeep load`, and answers in half the time without it."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in VERBS:
+            for name in VERBS:  # so that the error can name a verb that is like it
+                self.get_command(ctx, name)
+            return None
+        if cmd_name not in self.commands:
+            self.commands[cmd_name] = _verb(cmd_name)
+        return self.commands[cmd_name]
+
+
+def _verb(name: str) -> Any:
+    module = import_module(f"seakeep.cli.{name}")
+    group = getattr(module, "app", None)
+    if group is None:
+        group = typer.Typer(add_completion=False, rich_markup_mode=None)
+        group.command(name)(getattr(module, name))
+    return typer.main.get_command(group)
+
 
 app = typer.Typer(
     name="seakeep",
+    cls=Verbs,
     help="Keeps a system that runs in several zones and regions reliable while it scales.",
     no_args_is_help=True,
     add_completion=True,
@@ -18,17 +58,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-app.command("init")(init.init)
-app.command("check")(check.check)
-app.command("schema")(schema.schema)
-app.command("up")(up.up)
-app.command("down")(down.down)
-app.command("status")(status.status)
-app.command("logs")(logs.logs)
-app.command("explain")(explain.explain)
-app.command("load")(load.load)
-app.add_typer(inject.app, name="inject")
 
 
 def _version(wanted: bool) -> None:
@@ -50,17 +79,29 @@ def main() -> None:
     """Entry point of the command."""
     try:
         app()
-    except StateError as error:
-        output.error(str(error), error.hint)
-        sys.exit(2)
-    except DownError as error:
+    except (ControlError, StateError) as error:
         output.error(str(error), error.hint)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)
+        output.reader_left()
+    except OSError as error:
+        if os.environ.get(DEBUG):
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        output.error(
+            f"{error.strerror or error}{where}", "may this user do that, and is there room?"
+        )
+        sys.exit(1)
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
+        output.error(
+            f"a fault in Seakeep itself: {type(error).__name__}: {error}",
+            f"please report it, with what `{DEBUG}=1` in the environment shows",
+        )
+        sys.exit(1)
 
 
 if __name__ == "__main__":

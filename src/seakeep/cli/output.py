@@ -4,32 +4,77 @@ Colour and movement only on a terminal; NO_COLOR and TERM=dumb are honoured. Tex
 from files is never read as markup.
 """
 
+import io
 import json
+import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.text import Text
 
-console = Console(markup=False, highlight=False, soft_wrap=True)
+BEAT_S = 10.0
+"""Between lines of progress where they cannot be drawn over each other."""
+EXIT_READER_LEFT = 141
+"""As the shell shows a program that SIGPIPE ended."""
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        reader_left()
+
+
+console = _Console(markup=False, highlight=False, soft_wrap=True)
 """Data, for tables and trees that adapt to a terminal."""
 
-messages = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+messages = _Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
 """Everything that is said about the data."""
 
 
-def data(text: str) -> None:
+def data(text: str | Text) -> None:
     """One line of data."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    if isinstance(text, Text) and console.is_terminal:
+        console.print(text)
+        return
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        reader_left()
+
+
+def table(content: RenderableType) -> None:
+    """A table on stdout. Nothing is cut off where there is no terminal that it has to fit."""
+    if console.is_terminal:
+        console.print(content)
+        return
+    plain = Console(file=io.StringIO(), width=1000, markup=False, highlight=False)
+    with plain.capture() as captured:
+        plain.print(content)
+    for line in captured.get().splitlines():
+        data(line.rstrip())
 
 
 def print_json(document: Any) -> None:
     """A document on stdout, indented; keys stay in their order. NaN is an error."""
     data(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_json_line(document: Any) -> None:
+    """A document on one line of stdout, for streams of them."""
+    data(json.dumps(document, ensure_ascii=False, allow_nan=False))
+
+
+def reader_left() -> NoReturn:
+    """End quietly: whoever read our output (`| head`) has enough of it."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())  # what is still buffered must not fail at exit
+    sys.exit(EXIT_READER_LEFT)
 
 
 def note(text: str) -> None:
@@ -61,10 +106,22 @@ def _say(word: str, colour: str, message: str, hint: str) -> None:
 
 @contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
-    """A line that says what is going on and is gone afterwards; silent where stderr is not a
-    terminal. Yields the function that changes its text."""
+    """A line that says what is going on and is gone afterwards. Where stderr is not a terminal,
+    what takes long gets a line now and then. Yields the function that changes the text."""
     if not messages.is_terminal or messages.is_dumb_terminal:
-        yield lambda text: None
+        yield _beats()
         return
     with messages.status("") as status:
-        yield lambda text: status.update(Text(text))
+        yield lambda text: status.update(Text(text, no_wrap=True, overflow="ellipsis"))
+
+
+def _beats() -> Callable[[str], None]:
+    last = time.monotonic()
+
+    def show(text: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= BEAT_S:
+            last = time.monotonic()
+            note(text)
+
+    return show

@@ -2,18 +2,19 @@
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 import typer
-from rich.console import Group, RenderableType
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from seakeep.cli import output
+from seakeep.cli.project import DEFAULT_SPEC, Spec, layout_of
 from seakeep.engines.local import processes
-from seakeep.engines.local.layout import Layout, layout_for
+from seakeep.engines.local.layout import Layout
 from seakeep.engines.local.state import load_state
 from seakeep.runtime import control
 
@@ -29,9 +30,11 @@ HEALTH_STYLE = {
 
 
 def status(
-    spec: Annotated[Path, typer.Option("--spec", "-f", help="The spec.")] = Path("seakeep.yaml"),
+    spec: Spec = DEFAULT_SPEC,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh until Ctrl-C.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the status document.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the document; with --watch, one a line.")
+    ] = False,
 ) -> None:
     """Show regions, zones, nodes, instances and services.
 
@@ -45,46 +48,78 @@ def status(
 
       seakeep status --json | jq '.services[] | select(.ready < .wanted)'
     """
-    layout = layout_for(spec.resolve().parent)
-    document = _document(layout)
+    layout = layout_of(spec)
+    try:
+        document = control.call(layout.supervisor_socket, "status")
+    except control.ControlError as error:
+        message, hint = _without_supervisor(layout, error)
+        output.fail(message, hint, code=1)
+    if watch:
+        _watch(layout, document, json)
+        return
     if json:
         output.print_json(document)
-    elif watch:
-        _watch(layout, document)
     else:
-        output.console.print(picture(document))
+        output.table(picture(document))
     if any(service["ready"] < service["wanted"] for service in document["services"]):
         raise typer.Exit(1)
 
 
-def _document(layout: Layout) -> dict[str, Any]:
-    try:
-        return control.call(layout.supervisor_socket, "status")
-    except control.ControlError as error:
-        alive = _alive_parts(layout)
-        if alive:
-            output.fail(
-                "the supervisor is not running; the system goes on without it: " + ", ".join(alive),
-                hint="`seakeep up` starts a supervisor that adopts it, `seakeep down` ends it",
-                code=1,
-            )
-        output.fail(str(error), hint=error.hint or "`seakeep up` starts the system", code=1)
-
-
-def _alive_parts(layout: Layout) -> list[str]:
+def _without_supervisor(layout: Layout, error: control.ControlError) -> tuple[str, str]:
+    """(message, hint): what there is to say when the supervisor does not answer."""
     state = load_state(layout)
     parts = state.parts.values() if state else ()
-    return [part.id for part in parts if part.identity and processes.is_alive(part.identity)]
+    alive = [part.id for part in parts if part.identity and processes.is_alive(part.identity)]
+    if not alive:
+        return "nothing is up here", "`seakeep up` starts the system"
+    if isinstance(error, control.NotRunning):
+        return (
+            "the supervisor is not running; the system goes on without it: " + ", ".join(alive),
+            "`seakeep up` starts a supervisor that adopts it, `seakeep down` ends it",
+        )
+    return str(error), error.hint or f"its log is {layout.log('supervisor')}"
 
 
-def _watch(layout: Layout, document: dict[str, Any]) -> None:
-    with Live(picture(document), console=output.console, refresh_per_second=4) as live:
-        try:
+def _watch(layout: Layout, document: dict[str, Any], json: bool) -> None:
+    """Until Ctrl-C, whatever becomes of the supervisor meanwhile."""
+    is_live = output.console.is_terminal and not output.console.is_dumb_terminal and not json
+    shown = Live(console=output.console, auto_refresh=False) if is_live else nullcontext()
+    trouble: tuple[str, str] | None = None
+    try:
+        with shown as live:
             while True:
+                if live is not None:
+                    live.update(Group(picture(document), _footer(trouble)), refresh=True)
+                elif trouble is None:
+                    output.print_json_line(document) if json else _print_block(document)
                 time.sleep(REFRESH_S)
-                live.update(picture(_document(layout)))
-        except KeyboardInterrupt:
-            return
+                before = trouble
+                try:
+                    document = control.call(layout.supervisor_socket, "status", timeout_s=5)
+                    trouble = None
+                except control.ControlError as error:
+                    trouble = _without_supervisor(layout, error)
+                    if live is None and before is None:
+                        output.warn(f"{trouble[0]}; trying again", trouble[1])
+    except KeyboardInterrupt:
+        return
+
+
+def _print_block(document: dict[str, Any]) -> None:
+    output.table(picture(document))
+    output.data("")
+
+
+def _footer(trouble: tuple[str, str] | None) -> Text:
+    now = time.strftime("%H:%M:%S")
+    if trouble is None:
+        return Text(f"\n{now}  Ctrl-C ends", style="dim")
+    message, hint = trouble
+    return Text.assemble(
+        (f"\n{now}  ", "dim"),
+        ("this is the last word: ", "bold red"), f"{message}\n",
+        ("hint: ", "bold"), f"{hint}; trying again",
+    )  # fmt: skip
 
 
 def picture(document: dict[str, Any]) -> RenderableType:
@@ -112,7 +147,8 @@ def _services(document: dict[str, Any]) -> Table:
 def _places(document: dict[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("PLACE", "INSTANCE", "HEALTH", "RESTARTS", "AGE", "ADDRESS", "DETAIL"):
-        table.add_column(name, justify="right" if name in ("RESTARTS", "AGE") else "left")
+        justify: JustifyMethod = "right" if name in ("RESTARTS", "AGE") else "left"
+        table.add_column(name, justify=justify, no_wrap=name != "DETAIL")
     for region in document["regions"]:
         edge = region["edge"]
         table.add_row(
@@ -124,6 +160,9 @@ def _places(document: dict[str, Any]) -> Table:
             edge["address"] or "",
             edge["detail"],
         )
+        link = region["link"]
+        if len(document["regions"]) > 1 and not link["running"]:
+            table.add_row("", "link", _up(link), "", _age(link.get("since_s")), "", link["detail"])
         for row in _nodes(region):
             table.add_row(*row)
     return table

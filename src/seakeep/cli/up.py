@@ -1,30 +1,35 @@
 """`seakeep up`: start the system of a spec, or apply a changed spec to it."""
 
 import time
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from seakeep.cli import output
 from seakeep.cli.check import load_or_fail
+from seakeep.cli.project import DEFAULT_SPEC, Spec
 from seakeep.engines.local.layout import Layout, layout_for
-from seakeep.runtime import control
+from seakeep.model.system import Route, System
+from seakeep.runtime import client, control
 from seakeep.runtime.daemon import SupervisorFailed, start_supervisor
 from seakeep.runtime.teardown import supervisor_identity
 
 POLL_S = 0.2
+NAMED_MAX = 6
+"""Services that the line of progress names."""
 
 
 def up(
-    spec: Annotated[Path, typer.Option("--spec", "-f", help="The spec.")] = Path("seakeep.yaml"),
+    spec: Spec = DEFAULT_SPEC,
     timeout: Annotated[
-        float, typer.Option(help="Seconds to wait until every service is ready.")
+        float, typer.Option(min=0, help="Seconds to wait until every service is ready.")
     ] = 90.0,
     wait: Annotated[bool, typer.Option(help="Wait until every service is ready.")] = True,
     json: Annotated[bool, typer.Option("--json", help="Print the status document.")] = False,
 ) -> None:
-    """Start the system and keep it; run again, apply what changed in the spec.
+    """Start the system and keep it, or apply a changed spec.
 
     A supervisor stays in the background. When it was killed, `up` starts a new one, which
     adopts everything that runs and restarts nothing.
@@ -40,56 +45,70 @@ def up(
     spec = spec.resolve()
     system = load_or_fail(spec)
     layout = layout_for(spec.parent)
-    if supervisor_identity(layout) is None:
-        _start(layout, spec)
-    else:
-        reply = _reload(layout, spec)
-        what = "applying the changed spec" if reply["changed"] else "the spec is unchanged"
-        output.note(f"{system.name} is up already; {what}")
-    if wait:
-        _wait_until_ready(layout, system.revision, timeout)
-    document = control.call(layout.supervisor_socket, "status") if wait or json else {}
-    if json:
-        output.print_json(document)
-    elif wait:
-        for region in document["regions"]:
-            output.data(f"{region['name']}: http://{region['edge']['address']}/")
-
-
-def _start(layout: Layout, spec: Path) -> None:
+    is_new = supervisor_identity(layout) is None
     try:
-        start_supervisor(layout, spec)
+        with output.progress() as show:
+            if is_new:
+                show("starting the supervisor")
+                start_supervisor(layout, spec)
+            else:
+                reply = control.call(layout.supervisor_socket, "reload", spec=str(spec))
+            if wait:
+                document = _wait_until_ready(layout, system.revision, timeout, show)
     except SupervisorFailed as error:
         output.fail(str(error), hint=error.hint, code=1)
+    except KeyboardInterrupt:
+        output.fail(
+            "interrupted; the supervisor goes on without you",
+            hint="`seakeep status` shows how far it is, `seakeep down` ends it",
+            code=130,
+        )
+    if not is_new:
+        what = "applied the changed spec" if reply["changed"] else "the spec is unchanged"
+        output.note(f"{system.name} was up already; {what}")
+    if json:
+        output.print_json(document if wait else _asked(layout))
+    elif wait:
+        _tell(system, document, is_new)
 
 
-def _reload(layout: Layout, spec: Path) -> dict[str, Any]:
-    try:
-        return control.call(layout.supervisor_socket, "reload", spec=str(spec))
-    except control.ControlError as error:
-        output.fail(str(error), hint=error.hint, code=1)
-
-
-def _wait_until_ready(layout: Layout, revision: str, timeout_s: float) -> None:
+def _wait_until_ready(
+    layout: Layout, revision: str, timeout_s: float, show: Callable[[str], None]
+) -> dict[str, Any]:
+    """The status document once everything is ready; ends the command when the time is over."""
     deadline = time.monotonic() + timeout_s
     document: dict[str, Any] = {}
-    with output.progress() as show:
-        while time.monotonic() < deadline:
-            try:
-                document = control.call(layout.supervisor_socket, "status")
-            except control.ControlError:
-                time.sleep(POLL_S)
-                continue
+    while True:
+        with suppress(control.ControlError):
+            document = control.call(layout.supervisor_socket, "status")
             show(_line(document))
             if document["revision"] == revision and all_ready(document):
-                return
-            time.sleep(POLL_S)
+                return document
+        if time.monotonic() >= deadline:
+            _fail_not_ready(layout, document, timeout_s)
+        time.sleep(POLL_S)
+
+
+def _fail_not_ready(layout: Layout, document: dict[str, Any], timeout_s: float) -> NoReturn:
+    for line in _lacking(layout, document):
+        output.note(line)
     output.fail(
         f"not everything is ready after {timeout_s:g} s: {_line(document)}",
-        hint="`seakeep status` says what each instance lacks, `seakeep logs SERVICE` what it "
-        "printed; the supervisor goes on trying",
+        hint="`seakeep logs SERVICE` shows what it printed, `seakeep status` the rest; the "
+        "supervisor goes on trying",
         code=1,
     )
+
+
+def _asked(layout: Layout) -> dict[str, Any]:
+    """The status document, of a supervisor that may not have looked around yet."""
+    while True:
+        try:
+            return control.call(layout.supervisor_socket, "status")
+        except control.NotRunning:
+            raise
+        except control.ControlError:
+            time.sleep(POLL_S)
 
 
 def all_ready(document: dict[str, Any]) -> bool:
@@ -100,5 +119,87 @@ def all_ready(document: dict[str, Any]) -> bool:
 
 
 def _line(document: dict[str, Any]) -> str:
-    services = document.get("services", [])
-    return "  ".join(f"{item['name']} {item['ready']}/{item['wanted']}" for item in services)
+    """`2 of 3 services ready: web 4/6`, those that are not."""
+    services = document.get("services")
+    if not services:
+        return "the supervisor has not looked around yet"
+    short = [item for item in services if item["ready"] < item["wanted"]]
+    names = [f"{item['name']} {item['ready']}/{item['wanted']}" for item in short[:NAMED_MAX]]
+    if len(short) > NAMED_MAX:
+        names.append("...")
+    down = [region["name"] for region in document["regions"]
+            if region["in_spec"] and not region["edge"]["running"]]  # fmt: skip
+    names += [f"edge:{name}" for name in down]
+    done = f"{len(services) - len(short)} of {len(services)} services ready"
+    return f"{done}; waiting for {', '.join(names)}" if names else done
+
+
+def _lacking(layout: Layout, document: dict[str, Any]) -> Iterator[str]:
+    """A line for everything that is missing, with what is known of why."""
+    for region in document.get("regions", []):
+        for name, part in _parts(region):
+            if region["in_spec"] and not part["running"]:
+                yield f"{name} does not run: {part['detail']}"
+    instances = [
+        item
+        for region in document.get("regions", [])
+        for zone in region["zones"]
+        for node in zone["nodes"]
+        for item in node["instances"]
+    ]
+    for item in instances:
+        if item["health"] != "ready":
+            detail = f": {item['detail']}" if item["detail"] else ""
+            yield f"{item['id']} on {item['node']} is {item['health']}{detail}"
+    words = _last_words(layout)
+    for service in document.get("services", []):
+        if service["total"] < service["wanted"]:
+            why = f": {words[service['name']]}" if service["name"] in words else ""
+            yield f"{service['name']} has {service['total']} of {service['wanted']} instances{why}"
+
+
+def _parts(region: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield f"edge:{region['name']}", region["edge"]
+    yield f"link:{region['name']}", region["link"]
+    for zone in region["zones"]:
+        for node in zone["nodes"]:
+            yield node["id"], node
+
+
+def _last_words(layout: Layout) -> dict[str, str]:
+    """The latest reason about each subject."""
+    words: dict[str, str] = {}
+    try:
+        for event in client.events(layout, follow=False):
+            if "text" in event:
+                words[event["reason"]["subject"]] = event["text"]
+    except control.ControlError:
+        pass  # it has just gone; then there is nothing more to say
+    return words
+
+
+# --- what is up -------------------------------------------------------------
+
+
+def _tell(system: System, document: dict[str, Any], is_new: bool) -> None:
+    """Where clients reach it on stdout; what they find there and how to go on as messages."""
+    width = max(len(region["name"]) for region in document["regions"])
+    for region in document["regions"]:
+        output.data(f"{region['name']:<{width}}  http://{region['edge']['address']}/")
+    routes = [
+        f"{_route(route)} → {service.name}"
+        for service in system.services.values()
+        for route in service.routes
+    ]
+    if routes:
+        output.note(f"routes: {', '.join(routes)}")
+    if is_new:
+        output.note("next: seakeep status | seakeep load | seakeep explain | seakeep down")
+
+
+def _route(route: Route) -> str:
+    if route.port is not None:
+        return f"TCP port {route.port}"
+    host = "" if route.host == "*" else route.host
+    headers = "".join(f" [{name}: {value}]" for name, value in route.headers)
+    return f"{host}{route.path}{headers}"

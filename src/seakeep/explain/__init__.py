@@ -1,7 +1,7 @@
 """The journal, read aloud: sentences, timelines, incidents."""
 
 from seakeep.explain.recovery import IncidentReport, incidents
-from seakeep.explain.stories import Line, timeline
+from seakeep.explain.stories import Line, from_now_on, timeline
 from seakeep.explain.wording import clock_time, dated, duration, sentence
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "clock_time",
     "dated",
     "duration",
+    "from_now_on",
     "incidents",
     "sentence",
     "timeline",

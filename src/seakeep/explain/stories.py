@@ -5,7 +5,7 @@ until when. Everything that came with an action, an outcome that is not plain su
 note has a line of its own.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from seakeep.explain.wording import clock_time, dated, sentence
@@ -52,6 +52,30 @@ def timeline(
         story.take(record)
     story.end()
     return sorted(story.lines, key=lambda line: line.at)
+
+
+def from_now_on(
+    records: Iterable[Record],
+    templates: Mapping[str, str],
+    subject: str | None = None,
+    *,
+    known: int = 0,
+) -> Iterator[Line]:
+    """The lines of a journal that is still being written, each as it begins: a reason that
+    stands is told once. The first `known` records are read, but not told."""
+    story = _Story(templates=templates, subject=subject)
+    for number, record in enumerate(records):
+        stood = set(story.standing)
+        story.take(record)
+        fresh = [
+            line
+            for line in story.lines
+            if line.action is not None or (line.code, line.subject) not in stood
+        ]
+        fresh += [line for key, line in story.standing.items() if key not in stood]
+        story.lines.clear()
+        if number >= known:
+            yield from sorted(fresh, key=lambda line: line.at)
 
 
 @dataclass(slots=True, kw_only=True)
