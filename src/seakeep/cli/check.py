@@ -78,13 +78,8 @@ def summary(path: Path, loaded: Loaded) -> str:
         (len(system.objectives), "objective"),
         (len(system.scenarios), "scenario"),
     ]
-    parts = ", ".join(counted(number, word) for number, word in counts if number)
+    parts = ", ".join(output.counted(number, word) for number, word in counts if number)
     return f"{shown_path(path)}: ok: {system.name}: {parts}"
-
-
-def counted(number: int, word: str) -> str:
-    """`1 zone`, `2 zones`."""
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def as_json(problem: Problem) -> dict[str, Any]:
@@ -108,8 +103,8 @@ def tell(problems: tuple[Problem, ...]) -> None:
         rest = len(problems) - SHOWN_MAX
         output.note(f"and {rest} more; --json prints all")
     if errors:
-        tail = f" and {counted(warnings, 'warning')}" if warnings else ""
-        output.note(f"{counted(errors, 'error')}{tail}")
+        tail = f" and {output.counted(warnings, 'warning')}" if warnings else ""
+        output.note(f"{output.counted(errors, 'error')}{tail}")
 
 
 def shown_path(path: Path) -> str:

@@ -40,6 +40,7 @@ def down(
     if not report.was_up:
         output.note("nothing was up")
     elif report.strays:
-        output.note(f"ended {report.strays} processes that a crash had left behind")
+        strays = output.counted(report.strays, "process", "processes")
+        output.note(f"ended {strays} that a crash had left behind")
     if keep_logs and layout.state.exists():
         output.note(f"kept: {layout.journal}, {layout.logs}")

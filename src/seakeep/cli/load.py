@@ -175,7 +175,9 @@ def _tell(final: Snapshot, report: ReplayReport | None, wish: Wish, to_stderr: b
     for line in load_table.notes(final, report, None if wish.replay else wish.seed):
         output.note(line)
     if final.client.warning:
-        output.warn(final.client.warning, "lower the rate, or give the client a core of its own")
+        output.warn(
+            final.client.warning, "the machine was busy: lower the rate, or give the client a core"
+        )
     if report is not None and not final.total.due:
         output.fail(
             f"nothing in {wish.replay} could be replayed",

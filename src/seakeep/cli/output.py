@@ -69,6 +69,11 @@ def print_json_line(document: Any) -> None:
     data(json.dumps(document, ensure_ascii=False, allow_nan=False))
 
 
+def counted(number: int, word: str, words: str = "") -> str:
+    """`1 zone`, `2 zones`."""
+    return f"{number} {word}" if number == 1 else f"{number} {words or word + 's'}"
+
+
 def reader_left() -> NoReturn:
     """End quietly: whoever read our output (`| head`) has enough of it."""
     nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -16,6 +16,7 @@ from seakeep.cli.project import DEFAULT_SPEC, Spec, layout_of
 from seakeep.engines.local import processes
 from seakeep.engines.local.layout import Layout
 from seakeep.engines.local.state import load_state
+from seakeep.model.observation import PartKind
 from seakeep.runtime import control
 
 REFRESH_S = 0.5
@@ -69,15 +70,21 @@ def _without_supervisor(layout: Layout, error: control.ControlError) -> tuple[st
     """(message, hint): what there is to say when the supervisor does not answer."""
     state = load_state(layout)
     parts = state.parts.values() if state else ()
-    alive = [part.id for part in parts if part.identity and processes.is_alive(part.identity)]
+    alive = [part.kind for part in parts if part.identity and processes.is_alive(part.identity)]
     if not alive:
         return "nothing is up here", "`seakeep up` starts the system"
     if isinstance(error, control.NotRunning):
         return (
-            "the supervisor is not running; the system goes on without it: " + ", ".join(alive),
+            f"the supervisor is not running; the system goes on without it: {_counted(alive)}",
             "`seakeep up` starts a supervisor that adopts it, `seakeep down` ends it",
         )
     return str(error), error.hint or f"its log is {layout.log('supervisor')}"
+
+
+def _counted(kinds: list[PartKind]) -> str:
+    """`2 edges, 2 links, 5 nodes`."""
+    counts = [(kinds.count(kind), kind.value) for kind in PartKind]
+    return ", ".join(output.counted(number, word) for number, word in counts if number)
 
 
 def _watch(layout: Layout, document: dict[str, Any], json: bool) -> None:

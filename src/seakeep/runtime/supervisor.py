@@ -44,6 +44,7 @@ EXIT_FAILED = 1
 EXIT_BAD_SPEC = 2
 DESCRIPTORS_MAX = 65_536
 STREAM_BEAT_S = 5.0
+COUNT_EVERY_S = 0.25
 
 
 class Supervisor:
@@ -67,6 +68,7 @@ class Supervisor:
         with control.serve(self.layout.supervisor_socket, self._handlers(), _complain):
             # Once it is there, the supervisor can be talked to.
             write_atomic(supervisor_file(self.layout), orjson.dumps(_own_identity()))
+            threading.Thread(target=self._count, name="rates", daemon=True).start()
             self.loop.run(self.system)
         self.journal.close()
         self.engine.close()
@@ -81,19 +83,27 @@ class Supervisor:
             "stop": self.stop,
         }
 
+    def _count(self) -> None:
+        """Keep the rates those of the last second or two, whether anybody asks or not."""
+        while True:
+            latest = self.loop.latest
+            if latest is not None:
+                with self._counting:
+                    self._rates.take(latest.observation.at, latest.observation.traffic)
+            time.sleep(COUNT_EVERY_S)
+
     # --- verbs --------------------------------------------------------------
 
     def status(self, request: Mapping[str, Any]) -> dict[str, Any]:
         latest = self.loop.latest
         if latest is None:
             raise control.ControlError("the first step has not ended yet", "ask again in a moment")
-        with self._counting:
-            self._rates.take(latest.observation.at, latest.observation.traffic)
         state = load_state(self.layout)
         edges = state.edges if state else {}
-        document = status_document(
-            latest.system, latest.view, self.engine.epoch, edges, self._rates
-        )
+        with self._counting:
+            document = status_document(
+                latest.system, latest.view, self.engine.epoch, edges, self._rates
+            )
         return {**document, "pid": os.getpid(), "started_ns": self._started_ns}
 
     def hosts(self, request: Mapping[str, Any]) -> dict[str, Any]:
