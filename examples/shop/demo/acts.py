@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from demo.traffic import Load
+from demo.traffic import TELL_EVERY_S, Load
 from demo.watch import (
     ASK_EVERY_S,
     Document,
@@ -239,8 +239,8 @@ def _measured(stage: Stage, result: Result, lasts_s: float, settle_s: float) -> 
     yield began
     _sleep_until(began, lasts_s)
     time.sleep(settle_s)
-    stage.load.take()
     ended = time.monotonic_ns()
+    time.sleep(TELL_EVERY_S * 2)  # until the load has told of what had ended by then
     result.requests = stage.load.requests_between(began, ended)
     result.failed = stage.load.failures_between(began, ended)
 

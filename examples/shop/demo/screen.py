@@ -36,7 +36,6 @@ class Screen:
         self._last: Document | None = None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        self._load.take()
         status = self._watch.now.status
         self._last = status or self._last
         head = Text.assemble(

@@ -2,7 +2,9 @@
 
 import asyncio
 import multiprocessing
+import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -40,7 +42,7 @@ class Traffic:
     failures: list[tuple[int, str, str]] = field(default_factory=list)
     """(due, source, result), due on the monotonic clock in ns."""
     ends: list[tuple[int, dict[str, int]]] = field(default_factory=list)
-    """(time told, requests due so far by source)."""
+    """(time told, requests ended so far by source)."""
     warning: str | None = None
 
 
@@ -52,34 +54,32 @@ class Load:
         context = multiprocessing.get_context("spawn")
         self._ours, theirs = context.Pipe()
         self._process = context.Process(target=_generate, args=(spec, theirs), daemon=True)
+        # Read all the time: a full pipe would hold up the sender, and with it the load.
+        self._reader = threading.Thread(target=self._read, name="load", daemon=True)
 
     def __enter__(self) -> "Load":
         self._process.start()
+        self._reader.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        try:
+        with suppress(OSError):
             self._ours.send("stop")
-            self._process.join(10)
-        except OSError:
-            pass
+        self._process.join(10)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
 
-    def take(self) -> None:
-        """Read what was told since the last call. Never blocks."""
+    def _read(self) -> None:
         traffic = self.traffic
-        try:
-            while self._ours.poll():
+        with suppress(EOFError, OSError):
+            while True:
                 told: dict[str, Any] = self._ours.recv()
                 traffic.sources = [SourceFigures(**item) for item in told["sources"]]
                 traffic.failures += [tuple(item) for item in told["failures"]]
-                due = {item["source"]: item["ok"] + item["failed"] for item in told["sources"]}
-                traffic.ends.append((told["at"], due))
+                ended = {item.source: item.ok + item.failed for item in traffic.sources}
+                traffic.ends.append((told["at"], ended))
                 traffic.warning = told["warning"]
-        except EOFError:
-            return
 
     def requests_between(self, start_ns: int, end_ns: int) -> int:
         """How many requests ended in an interval of the monotonic clock."""
