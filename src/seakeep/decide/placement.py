@@ -398,6 +398,8 @@ def _wanted(system: System, given: Mapping[ServiceName, int]) -> dict[ServiceNam
 def _ordinals(view: View, used: Mapping[ServiceName, int]) -> dict[ServiceName, int]:
     """The highest ordinal of every service, ever. A view lists them in order."""
     highest = dict(used)
+    for name, last in view.ordinals.items():
+        highest[name] = max(highest.get(name, 0), last)
     for name, members in view.by_service.items():
         if members:
             highest[name] = max(highest.get(name, 0), ordinal_of(members[-1].state.id))

@@ -151,6 +151,14 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UsedOrdinals:
+    """How far a service's ordinals are used up: no later instance may have `last` or less."""
+
+    service: ServiceName
+    last: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     seq: int
     at: Instant
@@ -162,5 +170,8 @@ class Observation:
     """Sorted by (region, cluster)."""
     traffic: tuple[TrafficReading, ...] = ()
     """Sorted by (region, service)."""
+    ordinals: tuple[UsedOrdinals, ...] = ()
+    """Sorted by service. They outlive the controllers' memory: an instance on a node that is
+    gone is not seen, and comes back with its node."""
     outcomes: tuple[Outcome, ...] = ()
     """New since the last poll, oldest first."""

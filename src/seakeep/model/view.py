@@ -57,5 +57,7 @@ class View:
     outcomes: tuple[Outcome, ...]
     pending: frozenset[ActionId]
     """Actions submitted whose outcome is not known yet."""
+    ordinals: Mapping[ServiceName, int] = field(default_factory=dict)
+    """By service: the highest ordinal that was ever used, whether its instance is seen or not."""
     silent: Mapping[str, Instant] = field(default_factory=dict)
     """Parts that run but have not answered lately, by id, and since when that is known."""

@@ -107,6 +107,7 @@ def observe(
         traffic=observation.traffic,
         outcomes=observation.outcomes if outcomes is None else outcomes,
         pending=pending,
+        ordinals={one.service: one.last for one in observation.ordinals},
         silent=silent,
     )
     return view, ObserveMemory(

@@ -103,7 +103,7 @@ class LocalEngine:
         # Written before anything relies on it: on a full disk this raises, and nothing is done.
         self._save()
         self._system = system
-        self.instances.remember(state.condemned, state.book, self._save)
+        self.instances.remember(state.condemned, state.ordinals, state.book, self._save)
         self._run(self._configure(system), ADOPTION_DEADLINE_S * 2)
 
     def observe(self) -> Observation:
@@ -124,6 +124,7 @@ class LocalEngine:
             ),
             endpoints=tuple(applied for edge in edges for applied in edge.applied_endpoints()),
             traffic=tuple(reading for edge in edges for reading in edge.traffic),
+            ordinals=self.instances.used_ordinals(),
             outcomes=outcomes,
         )
 

@@ -15,8 +15,8 @@ from seakeep.engines.local.layout import Layout
 from seakeep.engines.local.node_client import NodeClient, NodeRefused
 from seakeep.engines.local.node_codec import NodeReport
 from seakeep.model.action import DrainInstance, RestartInstance, StartInstance, StopInstance
-from seakeep.model.ids import InstanceId, NodeId, ordinal_of
-from seakeep.model.observation import InstanceState, Sample
+from seakeep.model.ids import InstanceId, NodeId, ServiceName, ordinal_of
+from seakeep.model.observation import InstanceState, Sample, UsedOrdinals
 from seakeep.model.system import Prefer, System
 from seakeep.model.time import in_seconds
 
@@ -38,15 +38,21 @@ class Instances:
         self._clients: dict[NodeId, NodeClient] = {}
         self._reports: dict[NodeId, NodeReport] = {}
         self._condemned: dict[InstanceId, NodeId] = {}
+        self._ordinals: dict[ServiceName, int] = {}
         self._leaving: dict[InstanceId, InstanceState] = {}
         self._book: AddressBook | None = None
         self._save: Callable[[], None] = lambda: None
 
     def remember(
-        self, condemned: dict[InstanceId, NodeId], book: AddressBook, save: Callable[[], None]
+        self,
+        condemned: dict[InstanceId, NodeId],
+        ordinals: dict[ServiceName, int],
+        book: AddressBook,
+        save: Callable[[], None],
     ) -> None:
         """Use these tables, kept with the engine's state, across supervisors."""
         self._condemned = condemned
+        self._ordinals = ordinals
         self._book = book
         self._save = save
 
@@ -106,6 +112,12 @@ class Instances:
         ]
         return tuple(sorted(found, key=_order))
 
+    def used_ordinals(self) -> tuple[UsedOrdinals, ...]:
+        return tuple(
+            UsedOrdinals(service=name, last=last)
+            for name, last in sorted(self._ordinals.items())
+        )
+
     def find(self, instance: InstanceId) -> InstanceState | None:
         for report in list(self._reports.values()):
             for state in report.instances:
@@ -119,6 +131,8 @@ class Instances:
         if self.find(action.instance) is not None:
             return "is there already"
         client = self._client(action.node)
+        used = self._ordinals.get(action.service, 0)
+        self._ordinals[action.service] = max(used, ordinal_of(action.instance))
         slot = book.slot(action.region, action.zone, action.instance)
         self._save()
         port = action.workload.port

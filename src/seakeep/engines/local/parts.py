@@ -59,7 +59,6 @@ class Part(ABC):
         self._save = save
         self._watch: asyncio.Task[None] | None = None
         self._starting = False
-        self._searched = False
 
     @abstractmethod
     def configure(self, system: System) -> None:
@@ -209,10 +208,7 @@ class Part(ABC):
 
     async def _search(self) -> None:
         """Find by its token the process of a supervisor that was killed between starting it and
-        writing that down. Once in a supervisor's life: its own starts it knows."""
-        if self._searched:
-            return
-        self._searched = True
+        writing that down."""
         found = await asyncio.to_thread(processes.with_token, self.process_token())
         for twin in found[1:]:
             processes.send(twin, signal.SIGKILL)

@@ -89,6 +89,8 @@ class EngineState:
     parts: dict[str, PartRecord] = field(default_factory=dict)
     edges: dict[str, Address] = field(default_factory=dict)
     """Where clients reach each region."""
+    ordinals: dict[str, int] = field(default_factory=dict)
+    """By service: the highest that an instance was started with."""
     condemned: dict[str, str] = field(default_factory=dict)
     """Instances to be forgotten when their node is back, with their node: they were replaced
     while it was gone."""
@@ -122,6 +124,7 @@ def _state(tree: dict[str, Any]) -> EngineState:
         epoch=tree["epoch"],
         parts={part["id"]: _part(part) for part in tree["parts"]},
         edges={name: Address(**address) for name, address in tree["edges"].items()},
+        ordinals=tree["ordinals"],
         condemned=tree["condemned"],
     )
 
@@ -138,6 +141,7 @@ def save_state(layout: Layout, state: EngineState) -> None:
         "epoch": state.epoch,
         "parts": list(state.parts.values()),
         "edges": state.edges,
+        "ordinals": state.ordinals,
         "condemned": state.condemned,
     }
     _replace(layout.identity, orjson.dumps(tree, option=orjson.OPT_INDENT_2))
