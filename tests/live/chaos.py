@@ -68,11 +68,20 @@ def faults(system: Running) -> list[str]:
     for path in system.layout.state.glob("nodes/*/instances/*.json"):
         identity = json.loads(path.read_bytes())["identity"]
         known |= {identity["pid"]} if identity else set()
+    given = {
+        name
+        for table, slots in state.book.tables.items()
+        if table.startswith("slots ")
+        for name in slots
+    }
+    there = {path.stem for path in system.layout.state.glob("nodes/*/instances/*.json")}
     running = {pid: token for pid, token in tokens(system).items() if not token.endswith("/probe")}
     twice = [token for token, count in Counter(map(_owner, running.values())).items() if count > 1]
-    return [f"two processes of {token}" for token in twice] + [
-        f"nobody knows {pid} {token}" for pid, token in running.items() if pid not in known
-    ]
+    return (
+        [f"two processes of {token}" for token in twice]
+        + [f"nobody knows {pid} {token}" for pid, token in running.items() if pid not in known]
+        + [f"{name} has an address or is there, not both" for name in sorted(given ^ there)]
+    )
 
 
 def _owner(token: str) -> str:

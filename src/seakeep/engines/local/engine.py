@@ -103,7 +103,9 @@ class LocalEngine:
         # Written before anything relies on it: on a full disk this raises, and nothing is done.
         self._save()
         self._system = system
-        self.instances.remember(state.condemned, state.ordinals, state.book, self._save)
+        self.instances.remember(
+            state.homes, state.condemned, state.ordinals, state.book, self._save
+        )
         self._run(self._configure(system), ADOPTION_DEADLINE_S * 2)
 
     def observe(self) -> Observation:

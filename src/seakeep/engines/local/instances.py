@@ -5,6 +5,7 @@ so that its age can be judged.
 """
 
 import asyncio
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -39,18 +40,21 @@ class Instances:
         self._reports: dict[NodeId, NodeReport] = {}
         self._condemned: dict[InstanceId, NodeId] = {}
         self._ordinals: dict[ServiceName, int] = {}
-        self._leaving: dict[InstanceId, InstanceState] = {}
+        self._homes: dict[InstanceId, NodeId] = {}
+        self._starting: set[InstanceId] = set()
         self._book: AddressBook | None = None
         self._save: Callable[[], None] = lambda: None
 
     def remember(
         self,
+        homes: dict[InstanceId, NodeId],
         condemned: dict[InstanceId, NodeId],
         ordinals: dict[ServiceName, int],
         book: AddressBook,
         save: Callable[[], None],
     ) -> None:
         """Use these tables, kept with the engine's state, across supervisors."""
+        self._homes = homes
         self._condemned = condemned
         self._ordinals = ordinals
         self._book = book
@@ -81,17 +85,14 @@ class Instances:
 
     def _free_slots(self, report: NodeReport) -> None:
         """An address is free once its process is gone, not when it was told to go."""
-        present = {state.id for state in report.instances}
-        gone = [
-            state for state in self._leaving.values()
-            if state.node == report.node and state.id not in present
-        ]  # fmt: skip
-        for state in gone:
-            del self._leaving[state.id]
-            assert self._book is not None
-            self._book.release_slot(state.region, state.zone, state.id)
-        if gone:
-            self._save()
+        present = {state.id for state in report.instances} | self._starting
+        self._vacate(
+            [
+                name
+                for name, home in self._homes.items()
+                if home == report.node and name not in present
+            ]
+        )
 
     def drop_node(self, node: NodeId) -> None:
         """The node was retired: nothing on it is of interest any more."""
@@ -99,6 +100,22 @@ class Instances:
         self._clients.pop(node, None)
         for instance in [name for name, home in self._condemned.items() if home == node]:
             self._pardon(instance)
+        self._vacate([name for name, home in self._homes.items() if home == node])
+
+    def _vacate(self, names: list[InstanceId]) -> None:
+        for name in names:
+            region, zone, _ = self._homes.pop(name).split("/")
+            assert self._book is not None
+            self._book.release_slot(region, zone, name)
+        if names:
+            self._save_if_it_fits()
+
+    def _save_if_it_fits(self) -> None:
+        """Of what is freed: on a full disk it is freed all the same, and noted later."""
+        try:
+            self._save()
+        except OSError as error:
+            print(f"the state could not be written: {error}", file=sys.stderr, flush=True)
 
     # --- snapshots ----------------------------------------------------------
 
@@ -114,8 +131,7 @@ class Instances:
 
     def used_ordinals(self) -> tuple[UsedOrdinals, ...]:
         return tuple(
-            UsedOrdinals(service=name, last=last)
-            for name, last in sorted(self._ordinals.items())
+            UsedOrdinals(service=name, last=last) for name, last in sorted(self._ordinals.items())
         )
 
     def find(self, instance: InstanceId) -> InstanceState | None:
@@ -133,6 +149,16 @@ class Instances:
         client = self._client(action.node)
         used = self._ordinals.get(action.service, 0)
         self._ordinals[action.service] = max(used, ordinal_of(action.instance))
+        self._starting.add(action.instance)
+        try:
+            return await self._start(client, action, system, book)
+        finally:
+            self._starting.discard(action.instance)
+
+    async def _start(
+        self, client: NodeClient, action: StartInstance, system: System, book: AddressBook
+    ) -> str:
+        self._homes[action.instance] = action.node
         slot = book.slot(action.region, action.zone, action.instance)
         self._save()
         port = action.workload.port
@@ -173,7 +199,6 @@ class Instances:
             self._condemned[state.id] = state.node
             self._save()
             return "forgotten: its node is gone"
-        self._leaving[state.id] = state
         await _ask(client, "stop", instance=state.id, grace_ns=action.grace)
         return f"told to stop within {in_seconds(action.grace):g}s"
 
@@ -201,7 +226,7 @@ class Instances:
 
     def _pardon(self, instance: InstanceId) -> None:
         self._condemned.pop(instance, None)
-        self._save()
+        self._save_if_it_fits()
 
 
 async def _ask(client: NodeClient, verb: str, **fields: Any) -> str:

@@ -91,6 +91,8 @@ class EngineState:
     """Where clients reach each region."""
     ordinals: dict[str, int] = field(default_factory=dict)
     """By service: the highest that an instance was started with."""
+    homes: dict[str, str] = field(default_factory=dict)
+    """The node of every instance that has an address."""
     condemned: dict[str, str] = field(default_factory=dict)
     """Instances to be forgotten when their node is back, with their node: they were replaced
     while it was gone."""
@@ -125,6 +127,7 @@ def _state(tree: dict[str, Any]) -> EngineState:
         parts={part["id"]: _part(part) for part in tree["parts"]},
         edges={name: Address(**address) for name, address in tree["edges"].items()},
         ordinals=tree["ordinals"],
+        homes=tree["homes"],
         condemned=tree["condemned"],
     )
 
@@ -142,6 +145,7 @@ def save_state(layout: Layout, state: EngineState) -> None:
         "parts": list(state.parts.values()),
         "edges": state.edges,
         "ordinals": state.ordinals,
+        "homes": state.homes,
         "condemned": state.condemned,
     }
     _replace(layout.identity, orjson.dumps(tree, option=orjson.OPT_INDENT_2))
