@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from seakeep.engines.local import processes
+from seakeep.engines.local import cgroups, processes
 from tests.live.chaos import (
     crash_supervisor,
     dice,
     kill,
     part_processes,
+    supervisors,
     tokens,
     whole,
 )
-from tests.live.systems import SPEC, answers, eventually, running
+from tests.live.systems import SPEC, Running, answers, eventually, running
 
 pytestmark = pytest.mark.live
 
@@ -123,3 +124,79 @@ def test_parts_that_hang_are_replaced_and_what_ran_is_left_alone(tmp_path: Path)
         whole(system)
         assert answers(system, "west")
         assert "has given no answer" in system.seakeep("explain", "edge:west").out
+
+
+def test_an_agent_that_hangs_for_a_while_comes_back_without_twins(tmp_path: Path) -> None:
+    with running(tmp_path) as system:
+        (agent,) = part_processes(system, "node:east/b/0")
+        processes.send(agent, signal.SIGSTOP)
+        eventually(lambda: _healths(system, "east/b/0") & {"unknown", "lost"} or
+                   len(system.instances()) > 6)  # fmt: skip
+        time.sleep(3)
+        processes.send(agent, signal.SIGCONT)
+        whole(system)
+
+
+def _healths(system: Running, node: str) -> set[str]:
+    return {one["health"] for one in system.instances().values() if one["node"] == node}
+
+
+def nothing_left(system: Running, token: str) -> None:
+    assert processes.strays(token) == []
+    assert supervisors(system) == []
+    assert sorted(path.name for path in system.folder.iterdir()) == ["app.py", "seakeep.yaml"]
+    assert not system.layout.sockets.exists()
+    leases = system.layout.sockets.parent / "leases.json"
+    assert str(system.layout.state) not in leases.read_text()
+    assert not _groups_of(token)
+
+
+def _groups_of(token: str) -> list[Path]:
+    """The control groups of a system that are left."""
+    name = f"{cgroups.prefix(token)}.*"
+    return [path for folder in cgroups.find_hierarchies().folders() for path in folder.glob(name)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_down_that_is_interrupted_is_finished_by_the_next(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    random = dice()
+    with running(tmp_path) as system:
+        token = system.token()
+        for _ in range(2):
+            command = system.start("down")
+            time.sleep(random.uniform(0.2, 1.4))
+            command.send_signal(number)
+            command.wait(30)
+        assert system.seakeep("down").code == 0
+        nothing_left(system, token)
+
+
+def test_two_ups_at_the_same_instant_make_one_supervisor(tmp_path: Path) -> None:
+    with running(tmp_path) as system:
+        assert system.seakeep("down").code == 0
+        both = [system.start("up"), system.start("up")]
+        assert [command.wait(60) for command in both] == [0, 0]
+        assert len(processes.with_token(f"supervisor:{system.layout.state}")) == 1
+        whole(system)
+
+
+def test_up_and_down_at_the_same_time_leave_all_or_nothing(tmp_path: Path) -> None:
+    random = dice()
+    with running(tmp_path) as system:
+        token = system.token()
+        for _ in range(2):
+            ending = system.start("down")
+            time.sleep(random.uniform(0.2, 1.2))
+            assert system.seakeep("up").code == 0
+            assert ending.wait(30) == 0
+            whole(system)
+            assert system.token() != token
+            token = system.token()
+        interrupted = system.start("up")
+        assert system.seakeep("down").code == 0
+        interrupted.send_signal(signal.SIGINT)
+        interrupted.wait(30)
+        assert system.seakeep("down").code == 0
+        nothing_left(system, token)

@@ -141,7 +141,8 @@ def _may_make_groups(folder: Path) -> bool:
     return True
 
 
-def _prefix(token: str) -> str:
+def prefix(token: str) -> str:
+    """What the names of a system's groups start with."""
     return "seakeep-" + hashlib.sha256(token.encode()).hexdigest()[:12]
 
 
@@ -152,7 +153,7 @@ class NodeGroups:
     def __init__(self, token: str, node: str, capacity: Resources) -> None:
         """`token` is the system's."""
         self._found = find_hierarchies()
-        self._name = f"{_prefix(token)}.{flat(node)}"
+        self._name = f"{prefix(token)}.{flat(node)}"
         self._capacity = capacity
         self._oom_kills: dict[str, int] = {}
 
@@ -244,7 +245,7 @@ def remove_all(token: str) -> list[Path]:
     found = find_hierarchies()
     left = []
     for folder in found.folders():
-        for group in sorted(folder.glob(f"{_prefix(token)}.*")):
+        for group in sorted(folder.glob(f"{prefix(token)}.*")):
             for instance in sorted(path for path in group.iterdir() if path.is_dir()):
                 _remove(instance)
             if not _remove(group):
