@@ -199,7 +199,7 @@ def spawn(
             start_new_session=True,
         )
     except (OSError, ValueError) as error:
-        raise SpawnError(_why(argv[0], cwd, environment, error)) from error
+        raise SpawnError(_why(argv[0], cwd, error)) from error
     finally:
         if opened is not None:
             os.close(opened)
@@ -222,7 +222,7 @@ def _open_log(log: Path) -> int:
         raise SpawnError(f"cannot write the log {log}: {error.strerror}") from error
 
 
-def _why(command: str, cwd: Path, env: Mapping[str, str], error: OSError | ValueError) -> str:
+def _why(command: str, cwd: Path, error: OSError | ValueError) -> str:
     if isinstance(error, ValueError):  # a zero byte, or '=' in a variable's name
         return f"cannot pass the command or its environment on: {error}"
     if not cwd.is_dir():
@@ -230,7 +230,7 @@ def _why(command: str, cwd: Path, env: Mapping[str, str], error: OSError | Value
     if error.errno == errno.ENOENT:
         if "/" in command:
             return f"no such file: {command}"
-        return f"command not found: {command} (PATH is {env.get('PATH', os.defpath)})"
+        return f"command not found: {command} (in no folder of PATH)"
     if error.errno == errno.EACCES:
         return f"{command} is not executable"
     if error.errno == errno.ENOEXEC:
