@@ -3,9 +3,9 @@
 from typing import TextIO
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from seakeep.cli.output import QuietConsole
 from seakeep.load.replay import ReplayReport
 from seakeep.load.snapshot import Latencies, Snapshot, SourceSnapshot
 from seakeep.model.time import MILLISECOND, SECOND, Duration, in_seconds
@@ -25,7 +25,7 @@ WIDE_FROM = 120
 
 def show(final: Snapshot, file: TextIO) -> None:
     """The table: a row per source, and their total when there are several."""
-    console = Console(file=file, width=None if file.isatty() else PLAIN_WIDTH, highlight=False)
+    console = QuietConsole(file=file, width=None if file.isatty() else PLAIN_WIDTH, highlight=False)
     is_wide = console.width >= WIDE_FROM
     columns = WIDE if is_wide else NARROW
     table = Table(

@@ -23,15 +23,17 @@ EXIT_READER_LEFT = 141
 """As the shell shows a program that SIGPIPE ended."""
 
 
-class _Console(Console):
+class QuietConsole(Console):
+    """Ends the command without a word when its reader has left."""
+
     def on_broken_pipe(self) -> None:
         reader_left()
 
 
-console = _Console(markup=False, highlight=False, soft_wrap=True)
+console = QuietConsole(markup=False, highlight=False, soft_wrap=True)
 """Data, for tables and trees that adapt to a terminal."""
 
-messages = _Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+messages = QuietConsole(stderr=True, markup=False, highlight=False, soft_wrap=True)
 """Everything that is said about the data."""
 
 

@@ -96,7 +96,7 @@ def _watch(layout: Layout, document: dict[str, Any], json: bool) -> None:
         with shown as live:
             while True:
                 if live is not None:
-                    live.update(Group(picture(document), _footer(trouble)), refresh=True)
+                    live.update(Group(_header(document, trouble), picture(document)), refresh=True)
                 elif trouble is None:
                     output.print_json_line(document) if json else _print_block(document)
                 time.sleep(REFRESH_S)
@@ -117,16 +117,16 @@ def _print_block(document: dict[str, Any]) -> None:
     output.data("")
 
 
-def _footer(trouble: tuple[str, str] | None) -> Text:
-    now = time.strftime("%H:%M:%S")
-    if trouble is None:
-        return Text(f"\n{now}  Ctrl-C ends", style="dim")
-    message, hint = trouble
-    return Text.assemble(
-        (f"\n{now}  ", "dim"),
-        ("this is the last word: ", "bold red"), f"{message}\n",
-        ("hint: ", "bold"), f"{hint}; trying again",
-    )  # fmt: skip
+def _header(document: dict[str, Any], trouble: tuple[str, str] | None) -> Text:
+    """At the top, where a low terminal does not cut it off."""
+    head = Text.assemble(
+        (document["system"], "bold"), (f"  {time.strftime('%H:%M:%S')}  Ctrl-C ends\n", "dim")
+    )
+    if trouble is not None:
+        message, hint = trouble
+        head.append("as it was last; now ", "bold red").append(f"{message}\n")
+        head.append("  hint: ", "bold").append(f"{hint}\n")
+    return head
 
 
 def picture(document: dict[str, Any]) -> RenderableType:
@@ -168,7 +168,7 @@ def _places(document: dict[str, Any]) -> Table:
             edge["detail"],
         )
         link = region["link"]
-        if len(document["regions"]) > 1 and not link["running"]:
+        if "id" in link and not link["running"]:
             table.add_row("", "link", _up(link), "", _age(link.get("since_s")), "", link["detail"])
         for row in _nodes(region):
             table.add_row(*row)

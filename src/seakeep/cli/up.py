@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -78,22 +77,28 @@ def _wait_until_ready(
     """The status document once everything is ready; ends the command when the time is over."""
     deadline = time.monotonic() + timeout_s
     document: dict[str, Any] = {}
+    line = ""
     while True:
-        with suppress(control.ControlError):
+        try:
             document = control.call(layout.supervisor_socket, "status")
-            show(_line(document))
+            line = _line(document)
             if document["revision"] == revision and all_ready(document):
                 return document
+        except control.ControlError as error:
+            line = str(error)
+        show(line)
         if time.monotonic() >= deadline:
-            _fail_not_ready(layout, document, timeout_s)
+            _fail_not_ready(layout, document, timeout_s, line)
         time.sleep(POLL_S)
 
 
-def _fail_not_ready(layout: Layout, document: dict[str, Any], timeout_s: float) -> NoReturn:
-    for line in _lacking(layout, document):
-        output.note(line)
+def _fail_not_ready(
+    layout: Layout, document: dict[str, Any], timeout_s: float, line: str
+) -> NoReturn:
+    for missing in _lacking(layout, document):
+        output.note(missing)
     output.fail(
-        f"not everything is ready after {timeout_s:g} s: {_line(document)}",
+        f"not everything is ready after {timeout_s:g} s: {line}",
         hint="`seakeep logs SERVICE` shows what it printed, `seakeep status` the rest; the "
         "supervisor goes on trying",
         code=1,
@@ -120,9 +125,7 @@ def all_ready(document: dict[str, Any]) -> bool:
 
 def _line(document: dict[str, Any]) -> str:
     """`2 of 3 services ready: web 4/6`, those that are not."""
-    services = document.get("services")
-    if not services:
-        return "the supervisor has not looked around yet"
+    services = document["services"]
     short = [item for item in services if item["ready"] < item["wanted"]]
     names = [f"{item['name']} {item['ready']}/{item['wanted']}" for item in short[:NAMED_MAX]]
     if len(short) > NAMED_MAX:
@@ -160,18 +163,19 @@ def _lacking(layout: Layout, document: dict[str, Any]) -> Iterator[str]:
 
 def _parts(region: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     yield f"edge:{region['name']}", region["edge"]
-    yield f"link:{region['name']}", region["link"]
+    if "id" in region["link"]:  # a region that is alone needs none
+        yield region["link"]["id"], region["link"]
     for zone in region["zones"]:
         for node in zone["nodes"]:
             yield node["id"], node
 
 
 def _last_words(layout: Layout) -> dict[str, str]:
-    """The latest reason about each subject."""
+    """The latest reason for where replicas went, or did not, by subject."""
     words: dict[str, str] = {}
     try:
         for event in client.events(layout, follow=False):
-            if "text" in event:
+            if "text" in event and event["reason"]["code"].startswith("placement."):
                 words[event["reason"]["subject"]] = event["text"]
     except control.ControlError:
         pass  # it has just gone; then there is nothing more to say

@@ -53,7 +53,8 @@ def hold(layout: Layout, fault: Fault) -> Iterator[str]:
             yield hit
         finally:
             stack.close()
-            _note(layout, f"fault {fault.kind.value} {hit} ended")
+            if fault.kind is not FaultKind.KILL:
+                _note(layout, f"fault {fault.kind.value} {hit} ended")
 
 
 def _note(layout: Layout, text: str) -> None:

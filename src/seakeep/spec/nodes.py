@@ -177,7 +177,10 @@ def _refuse_unprintable(text: str, file: Path) -> None:
 _SYNTAX_HINTS = (
     ("mapping values are not allowed", "put text that holds ': ' into quotes, or mend the indent"),
     ("cannot start any token", "indent with spaces, not tabs; quote text that starts so"),
-    ("expected ',' or", "close the bracket, or put a comma between the items"),
+    (
+        "expected ',' or",
+        "close the bracket, put a comma between the items, or quote text with {} or []",
+    ),
     ("expected <block end>", "line it up with the keys above; every level has one indent"),
     ("could not find expected ':'", "write key: value, with a space after the colon"),
     ("end of stream", "close the quote or bracket that is open here"),
