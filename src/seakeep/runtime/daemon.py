@@ -1,5 +1,6 @@
 """Starting the supervisor in the background."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from seakeep.runtime.lock import is_free
 
 ANSWERS_WITHIN_S = 30.0
 ASK_EVERY_S = 0.05
+ROOM_BYTES = 256 << 10
+"""For the state and the first minutes of logs and journal."""
 OTHERS_END_WITHIN_S = 90.0
 """A `down` that gives services their grace takes its time."""
 EXIT_ALREADY_RUNNING = 3
@@ -53,6 +56,7 @@ def _spawn(layout: Layout, spec: Path) -> tuple[subprocess.Popen[bytes], Path, i
     log = layout.log("supervisor")
     try:
         layout.create()
+        _make_sure_of_room(layout)
         with log.open("ab") as out:
             start = log.stat().st_size
             child = subprocess.Popen(
@@ -71,6 +75,16 @@ def _spawn(layout: Layout, spec: Path) -> tuple[subprocess.Popen[bytes], Path, i
             "the folder of the spec must be writable and its disk must not be full",
         ) from error
     return child, log, start
+
+
+def _make_sure_of_room(layout: Layout) -> None:
+    """Raises OSError on a full disk, where the supervisor could not even say so."""
+    trial = layout.state / "trial.tmp"
+    try:
+        trial.write_bytes(bytes(ROOM_BYTES))
+    finally:
+        with contextlib.suppress(OSError):
+            trial.unlink()
 
 
 def _until_it_answers(layout: Layout, child: subprocess.Popen[bytes]) -> int | None:

@@ -22,6 +22,7 @@ import orjson
 from seakeep.act.admit import admit
 from seakeep.decide.reasons import REASONS
 from seakeep.engines.local import processes
+from seakeep.engines.local.complain import complain
 from seakeep.engines.local.engine import LocalEngine
 from seakeep.engines.local.layout import layout_for
 from seakeep.engines.local.process_table import TOKEN_VARIABLE
@@ -56,7 +57,7 @@ class Supervisor:
         self.engine = LocalEngine(self.layout, project, admit)
         self.engine.configure(system)
         self.journal = Journal.open(
-            self.layout.journal, system.name, epoch=self.engine.epoch, report=_complain
+            self.layout.journal, system.name, epoch=self.engine.epoch, report=complain
         )
         self.loop = Loop(self.engine, Pipeline(self.engine.epoch), self.journal, self.engine.wake)
         self._rates = Rates()
@@ -65,7 +66,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Until told to stop; the system keeps running afterwards."""
-        with control.serve(self.layout.supervisor_socket, self._handlers(), _complain):
+        with control.serve(self.layout.supervisor_socket, self._handlers(), complain):
             # Once it is there, the supervisor can be talked to.
             write_atomic(supervisor_file(self.layout), orjson.dumps(_own_identity()))
             threading.Thread(target=self._count, name="rates", daemon=True).start()
@@ -161,10 +162,6 @@ class Supervisor:
         return {}
 
 
-def _complain(problem: str) -> None:
-    print(problem, file=sys.stderr, flush=True)
-
-
 def _own_identity() -> processes.Identity | None:
     return processes.identify(os.getpid(), os.environ.get(TOKEN_VARIABLE, "supervisor"))
 
@@ -188,14 +185,14 @@ def main() -> int:
         layout.create()
         with locked(layout) as mine:
             if not mine:
-                _complain("a supervisor or a `seakeep down` of this system is running already")
+                complain("a supervisor or a `seakeep down` of this system is running already")
                 return EXIT_ALREADY_RUNNING
             layout.create()  # a `down` that has just ended may have taken folders along
             return _supervise(spec)
     except (StateError, control.ControlError) as error:
-        _complain(f"{error} (hint: {error.hint})")
+        complain(f"{error} (hint: {error.hint})")
     except OSError as error:
-        _complain(f"cannot keep the state in {layout.state}: {error.strerror or error}")
+        complain(f"cannot keep the state in {layout.state}: {error.strerror or error}")
     return EXIT_FAILED
 
 
@@ -204,7 +201,7 @@ def _supervise(spec: Path) -> int:
     try:
         system = load(spec).system
     except SpecError as error:
-        _complain(str(error))
+        complain(str(error))
         return EXIT_BAD_SPEC
     supervisor = Supervisor(spec.parent, system)
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -29,6 +29,7 @@ from seakeep.engines.local.state import (
     systems_at,
 )
 from seakeep.model.observation import PartKind
+from seakeep.model.time import in_seconds
 from seakeep.runtime import control
 from seakeep.runtime.daemon import supervisor_token
 from seakeep.runtime.lock import try_lock
@@ -37,7 +38,8 @@ SUPERVISOR_GRACE_S = 10.0
 STOP_ANSWER_S = 3.0
 KILLED_WITHIN_S = 5.0
 ALONE_WITHIN_S = 90.0
-NODE_GRACE_S = 15.0
+NODE_GRACE_S = 10.0
+"""For an agent to end, beyond the grace of the services on it."""
 PART_GRACE_S = 3.0
 
 Progress = Callable[[str], None]
@@ -72,8 +74,7 @@ def down(layout: Layout, *, keep_logs: bool, progress: Progress) -> DownReport:
     a copied folder, ControlError when somebody else keeps hold of the system."""
     _state_now(layout)  # of another folder: nothing is touched
     if not layout.state.exists():
-        _remove_leftovers(layout)
-        return DownReport(was_up=False, strays=_kill_strays(systems_at(layout)))
+        return _down_without_state(layout, progress)
     with _alone(layout, progress):
         state = _state_now(layout)
         tokens = systems_at(layout) if state is None else [state.token]
@@ -85,6 +86,19 @@ def down(layout: Layout, *, keep_logs: bool, progress: Progress) -> DownReport:
         release_octets(layout)
         _remove_files(layout, keep_logs)
     return DownReport(was_up=True, strays=strays)
+
+
+def _down_without_state(layout: Layout, progress: Progress) -> DownReport:
+    """Nothing is up, unless somebody has removed the folder of what runs."""
+    stop_supervisor(layout, progress)
+    strays = _kill_strays(systems_at(layout))
+    if layout.sockets.exists():
+        release_octets(layout)
+        shutil.rmtree(layout.sockets, ignore_errors=True)
+    # What was killed may have made the folder anew before.
+    shutil.rmtree(layout.state, ignore_errors=True)
+    _remove_leftovers(layout)
+    return DownReport(was_up=bool(strays), strays=strays)
 
 
 def _state_now(layout: Layout) -> EngineState | None:
@@ -166,11 +180,12 @@ def _stop_node(layout: Layout, part: PartRecord) -> None:
     node = part.id.partition(":")[2]
     # One that was stopped by a signal would neither answer nor end.
     processes.send(part.identity, signal.SIGCONT)
+    grace_s = NODE_GRACE_S
     try:
-        ask_once(layout.node_socket(node), "shutdown")
+        grace_s += in_seconds(ask_once(layout.node_socket(node), "shutdown")["within_ns"])
     except NodeError:
         processes.send(part.identity, signal.SIGTERM)
-    _end([part.identity], NODE_GRACE_S)
+    _end([part.identity], grace_s)
 
 
 def _stop_part(layout: Layout, part: PartRecord) -> None:

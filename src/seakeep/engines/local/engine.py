@@ -8,11 +8,13 @@ import asyncio
 import threading
 import traceback
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol, assert_never
 
 from seakeep.engines.local.clock import BootClock
+from seakeep.engines.local.complain import complain
 from seakeep.engines.local.edge_part import EdgePart
 from seakeep.engines.local.envoy_admin import AdminError
 from seakeep.engines.local.instances import Instances, Refused
@@ -80,6 +82,8 @@ class LocalEngine:
         self._outcomes: list[Outcome] = []
         self._seq = 0
         self._lock = threading.Lock()
+        self._saving = threading.Lock()
+        self._unsaved = False
         self._changed = threading.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
@@ -112,6 +116,8 @@ class LocalEngine:
         with self._lock:
             outcomes, self._outcomes = tuple(self._outcomes), []
         self._changed.clear()
+        if self._unsaved:
+            self._loop.call_soon_threadsafe(self._save_again)
         now = self.clock.now()
         self._seq += 1
         parts = [self._parts[name] for name in sorted(self._parts)]
@@ -242,7 +248,7 @@ class LocalEngine:
         except FAILURES as error:
             status, detail = OutcomeStatus.FAILED, str(error) or type(error).__name__
         except Exception as error:  # a fault of ours: the outcome must be known all the same
-            traceback.print_exc()
+            complain(traceback.format_exc())
             status, detail = OutcomeStatus.FAILED, f"failed inside the engine: {error!r}"
         outcome = Outcome(action=action.id, status=status, at=self.clock.now(), detail=detail)
         with self._lock:
@@ -322,8 +328,16 @@ class LocalEngine:
         self._changed.set()
 
     def _save(self) -> None:
+        """Raises OSError; it is tried again then, at every look at the world."""
         assert self._state is not None
-        save_state(self.layout, self._state)
+        with self._saving:
+            self._unsaved = True
+            save_state(self.layout, self._state)
+            self._unsaved = False
+
+    def _save_again(self) -> None:
+        with suppress(OSError):
+            self._save()
 
     async def _release(self) -> None:
         await asyncio.gather(*(part.release() for part in self._parts.values()))

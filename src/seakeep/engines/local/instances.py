@@ -5,13 +5,13 @@ so that its age can be judged.
 """
 
 import asyncio
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from seakeep.engines.local.addresses import AddressBook
+from seakeep.engines.local.complain import complain
 from seakeep.engines.local.layout import Layout
 from seakeep.engines.local.node_client import NodeClient, NodeRefused
 from seakeep.engines.local.node_codec import NodeReport
@@ -115,7 +115,7 @@ class Instances:
         try:
             self._save()
         except OSError as error:
-            print(f"the state could not be written: {error}", file=sys.stderr, flush=True)
+            complain(f"the state could not be written: {error}")
 
     # --- snapshots ----------------------------------------------------------
 

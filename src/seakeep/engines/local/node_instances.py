@@ -12,7 +12,6 @@ and between two awaits an instance is in one of three states:
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import Callable, Coroutine, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 
 from seakeep.engines.local.cgroups import NodeGroups
 from seakeep.engines.local.clock import boot_clock
+from seakeep.engines.local.complain import complain
 from seakeep.engines.local.layout import Layout
 from seakeep.engines.local.node_launch import Place, execute, launch, token_of
 from seakeep.engines.local.node_records import Record, Records
@@ -91,6 +91,7 @@ class Instances:
         self._gone = gone
         self._all: dict[InstanceId, Instance] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._unwritten: dict[InstanceId, Record] = {}
 
     def find(self, name: InstanceId) -> Instance:
         """Raises Refused."""
@@ -137,7 +138,7 @@ class Instances:
         its end between a start and its note. Kills what no record knows."""
         records, broken = self._records.load(boot_clock())
         for line in broken:
-            print(f"record put aside: {line}", file=sys.stderr)
+            complain(f"record put aside: {line}")
         found = strays(self.place.token + "/")
         known: set[Identity] = set()
         for record in records:
@@ -173,9 +174,9 @@ class Instances:
         if record.identity is None or not is_alive(record.identity):
             record.exited_at = boot_clock()
             record.exit_detail = _ENDED_AWAY
-            self._records.save(record)
+            self._note(record)
             return
-        self._records.save(record)
+        self._note(record)
         self._attach(instance)
         self.groups.slow(record.id, None)
         if record.stop_by is not None:
@@ -246,22 +247,33 @@ class Instances:
         record.readings = ()
         instance.frozen_by = 0
         instance.ended.clear()
-        # Written before the start: whoever comes after a crash knows what to look for.
-        self._records.save(record)
-        self.groups.prepare(record.id, record.workload.resources)
         try:
-            record.identity = launch(self.place, record, self._layout.log(record.id))
-        except SpawnError as error:
-            record.exited_at = boot_clock()
-            record.exit_detail = f"could not start: {error}"
-            instance.ended.set()
+            # Written before the start: whoever comes after a crash knows what to look for.
             self._records.save(record)
+            self.groups.prepare(record.id, record.workload.resources)
+            record.identity = launch(self.place, record, self._layout.log(record.id))
+        except (SpawnError, OSError) as error:
+            record.exited_at = boot_clock()
+            why = getattr(error, "strerror", None) or str(error)
+            record.exit_detail = f"could not start: {why}"
+            instance.ended.set()
+            self._note(record)
             self._changed(record.id)
             raise Failed(record.exit_detail) from error
         self.groups.join(record.id, record.identity.pid)
-        self._records.save(record)
+        self._note(record)
         self._attach(instance)
         self._changed(record.id)
+
+    def _note(self, record: Record) -> None:
+        """Write down what has happened. On a full disk it has happened all the same: that is
+        written as soon as there is room."""
+        self._unwritten.pop(record.id, None)
+        try:
+            self._records.save(record)
+        except OSError as error:
+            self._unwritten[record.id] = record
+            complain(f"the record of {record.id} could not be written: {error}")
 
     def _attach(self, instance: Instance) -> None:
         """Watch and probe the running process of the record."""
@@ -308,7 +320,7 @@ class Instances:
         turned = [(r.kind, r.ok, r.passed) for r in now]
         if turned != [(r.kind, r.ok, r.passed) for r in record.readings]:
             record.readings = now
-            self._records.save(record)
+            self._note(record)
         if urgent:
             self._changed(record.id)
 
@@ -318,7 +330,7 @@ class Instances:
         record = self.find(name).record
         if record.draining_since is None:
             record.draining_since = boot_clock()
-            self._records.save(record)
+            self._note(record)
             self._changed(name)
 
     def stop(self, name: InstanceId, grace: Duration) -> Instance:
@@ -331,7 +343,7 @@ class Instances:
             return instance
         stop_by = boot_clock() + grace
         record.stop_by = min(stop_by, record.stop_by or stop_by)
-        self._records.save(record)
+        self._note(record)
         if instance.prober is not None:
             record.readings = instance.prober.readings
             instance.prober.stop()
@@ -362,6 +374,10 @@ class Instances:
             stopping.append(self.stop(name, own if grace is None else grace))
         for instance in stopping:
             await instance.ended.wait()
+
+    def longest_grace(self) -> Duration:
+        """How long stopping every instance may take."""
+        return max((one.record.workload.stop_grace for one in self._all.values()), default=0)
 
     def _kill_at(self, instance: Instance, at: Instant) -> None:
         if instance.kill_timer is not None:
@@ -399,7 +415,7 @@ class Instances:
         if record.stop_by is not None:
             self._forget(instance)
         else:
-            self._records.save(record)
+            self._note(record)
             self._changed(record.id)
 
     def _forget(self, instance: Instance) -> None:
@@ -408,6 +424,7 @@ class Instances:
             instance.kill_timer.cancel()
         if record.identity is not None:
             kill_members(record.identity, timeout_s=1.0)
+        self._unwritten.pop(record.id, None)
         self._records.forget(record.id)
         self._all.pop(record.id, None)
         self.groups.remove(record.id)
@@ -416,8 +433,10 @@ class Instances:
     # --- measures ---------------------------------------------------------------
 
     def sample(self) -> None:
-        """Measure CPU and memory of what runs."""
+        """Measure CPU and memory of what runs, and write what could not be written before."""
         now = boot_clock()
+        for record in list(self._unwritten.values()):
+            self._note(record)
         for instance in self._all.values():
             record = instance.record
             if record.identity is None or record.exited_at is not None:

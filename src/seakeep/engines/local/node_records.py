@@ -106,8 +106,12 @@ class Records:
         path = self._path(record.id)
         beside = path.with_suffix(".new")
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(record.encode())
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(record.encode())
+        except OSError:
+            beside.unlink(missing_ok=True)
+            raise
         beside.replace(path)
 
     def forget(self, instance: InstanceId) -> None:

@@ -138,6 +138,7 @@ class Server:
                 signal.raise_signal(signal.SIGKILL)
             case "shutdown":
                 self._shut_down(whole_or_none(request, "grace_ns"))
+                return {"within_ns": self.instances.longest_grace()}
             case _:
                 raise CodecError(f"verb: {verb!r} is unknown")
         return {}

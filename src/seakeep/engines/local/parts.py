@@ -14,6 +14,7 @@ from pathlib import Path
 
 from seakeep.engines.local import processes
 from seakeep.engines.local.clock import BootClock
+from seakeep.engines.local.complain import complain
 from seakeep.engines.local.envoy_admin import AdminError, ConfigRejected
 from seakeep.engines.local.layout import Layout
 from seakeep.engines.local.node_client import NodeError
@@ -233,7 +234,7 @@ class Part(ABC):
             try:
                 self._save()
             except OSError as error:  # a full disk: what happened is no less true
-                print(f"{self.record.id}: could not be noted: {error}", file=sys.stderr, flush=True)
+                complain(f"{self.record.id}: could not be noted: {error}")
         different = (running, detail) != (self.running, self.detail)
         self.running, self.detail = running, detail
         if different:
