@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from seakeep import __version__
 from seakeep.cli import output
-from seakeep.engines.local.state import StateError
+from seakeep.engines.local.state import ForeignStateError, StateError
 from seakeep.runtime.control import ControlError
 
 VERBS = (
@@ -81,7 +81,7 @@ def main() -> None:
         app()
     except (ControlError, StateError) as error:
         output.error(str(error), error.hint)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, ForeignStateError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
