@@ -571,7 +571,11 @@ def test_a_quiet_step_says_so_and_the_next_one_says_the_same() -> None:
     first = decide(system, EVEN)
     assert (told(first), codes(first), first.wake_at) == ([], ["placement.settled"], None)
     assert first.memory.settled is not None
-    second = decide(system, EVEN, memory=first.memory)
+    unknown = decide(system, EVEN, memory=first.memory)
+    assert unknown == first
+    assert unknown.memory is not first.memory
+    since = {"at": START + SECOND, "changed": {"web": START - SECOND}}
+    second = decide(system, EVEN, memory=first.memory, **since)
     assert second.reasons == first.reasons
     assert second.memory is first.memory
 
@@ -592,7 +596,8 @@ def test_a_quiet_step_says_so_and_the_next_one_says_the_same() -> None:
 def test_a_change_is_seen_whatever_was_remembered(change: dict[str, Any]) -> None:
     system = system_of(ZONES, [web()])
     quiet = decide(system, EVEN)
-    given = {"instances": EVEN, "at": START + SECOND} | change
+    changed = START + SECOND if "instances" in change else START - SECOND
+    given = {"instances": EVEN, "at": START + SECOND, "changed": {"web": changed}} | change
     remembered = decide(system, memory=quiet.memory, **given)
     fresh = decide(system, memory=replace(quiet.memory, settled=None), **given)
     assert remembered == fresh

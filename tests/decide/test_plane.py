@@ -246,6 +246,20 @@ FAULTS = st.one_of(
 HISTORIES = st.lists(st.tuples(st.integers(1, 12), FAULTS), max_size=8)
 
 
+def assert_changes_are_told(view, before):
+    """What `View.changed` does not tell of has not changed, but for figures."""
+    for name, members in view.by_service.items():
+        if view.changed[name] < view.at:
+            assert [facts(one) for one in members] == [
+                facts(one) for one in before.by_service[name]
+            ]
+
+
+def facts(one):
+    figures = {"probes": (), "cpu_millicores": 0.0, "memory_bytes": 0}
+    return replace(one.state, **figures), one.health, one.last_word
+
+
 LOST_WHILE_ASIDE = [
     (1, ("lose", "us-east")),
     (1, ("lose", "us-east")),
@@ -262,6 +276,7 @@ LOST_WHILE_ASIDE = [
 def test_caches_bear_on_no_decision(history):
     """Two loops through the same faults, one of which forgets its caches after every step."""
     warm, cold = Loop(SYSTEM, ControlPlane(1)), Loop(SYSTEM, ControlPlane(1))
+    before = warm.view
     for steps, fault in [(60, ("heal", "web")), *history, (30, ("heal", "api"))]:
         for step in range(steps):
             faults = (fault,) if step == 0 else ()
@@ -271,6 +286,8 @@ def test_caches_bear_on_no_decision(history):
             assert one.reasons == other.reasons
             assert one.wake_at == other.wake_at
             cold.memory = without_caches(cold.memory)
+            assert_changes_are_told(warm.view, before)
+            before = warm.view
 
 
 @settings(max_examples=10, deadline=None)

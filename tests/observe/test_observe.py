@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from tests.world import START, World, probe, service, system_of
 
 from seakeep.decide.parts import PartsController
@@ -229,8 +230,53 @@ def test_views_do_not_depend_on_what_is_remembered_of_unchanged_states():
     again, after = observe(SYSTEM, observation, memory)
     cold, _ = observe(SYSTEM, observation, ObserveMemory())
     assert warm == again == cold
-    assert again.by_service["web"] is warm.by_service["web"]
-    assert after == memory
+    assert after.instances == memory.instances
+    assert all(after.instances[name] is one for name, one in memory.instances.items())
+
+
+@pytest.mark.parametrize(
+    ("fault", "services"),
+    [
+        (None, []),
+        (("heal", "web-1"), []),
+        (("unready", "web-1"), ["web"]),
+        (("kill", "api-1"), ["api"]),
+        (("mute", "us-east/a/0"), ["web"]),
+        (("drain", "web-2"), ["web"]),
+        (("restart", "web-2"), ["web"]),
+        (("forget", "web-10"), ["web"]),
+    ],
+)
+def test_tells_which_services_changed_in_more_than_figures(fault, services):
+    world = running_world()
+    eye = Eye(world)
+    begun = eye.look().changed
+    assert begun == {"web": world.at, "api": world.at}
+    assert eye.look().changed == begun  # counts and times of probes move all the time
+    body = None if fault is None else world.bodies.get(fault[1])
+    if fault is not None and fault[0] == "drain":
+        body.state = replace(body.state, draining_since=world.at)
+    elif fault is not None and fault[0] == "restart":
+        body.state = replace(body.state, started_at=world.at - 2 * SECOND, restarts=1)
+    elif fault is not None and fault[0] == "forget":
+        del world.bodies[fault[1]]
+    elif fault is not None:
+        world.fault(*fault)
+    seen = [eye.look(SECOND) for _ in range(5)]
+    for name in ("web", "api"):
+        last = seen[-1].changed[name]
+        assert (last > begun[name]) == (name in services)
+        assert last in (begun[name], *(view.at for view in seen))
+
+
+def test_a_service_changes_when_its_doubts_end():
+    world = running_world()
+    eye = Eye(world)
+    eye.look()
+    eye.look(4 * SECOND, ("mute", "us-east/a/0"))
+    view = eye.look(SECOND, ("unmute", "us-east/a/0"))
+    assert view.changed["web"] == view.at
+    assert view.changed["api"] < view.at
 
 
 def test_pending_and_outcomes_are_those_handed_in():

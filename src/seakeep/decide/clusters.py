@@ -17,14 +17,18 @@ from seakeep.model.time import SECOND, Duration
 
 Summary = tuple[tuple[RegionName, bool], ...]
 """Regions that have a service, sorted, and whether each is to get calls from others."""
+NO_OTHERS: Summary = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Gateways:
-    """The other regions in a cluster, the nearest first."""
+    """The other regions in a cluster, the nearest first; the first three fields are what they
+    were made from, for one region's balancer."""
 
+    summary: Summary
     priority: int
     """Of the first."""
+    port: int
     localities: tuple[Locality, ...]
     ready: int
     """How many are healthy."""
@@ -32,7 +36,7 @@ class Gateways:
     """For the digest."""
 
 
-NO_GATEWAYS = Gateways(0, (), 0, "")
+NO_GATEWAYS = Gateways(NO_OTHERS, 0, 0, (), 0, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +99,15 @@ def _names(
 
 
 def summary_of(
-    rolls: Mapping[RegionName, Roll], edges: Mapping[RegionName, bool], before: Summary | None
+    rolls: Mapping[RegionName, Roll], edges: Mapping[RegionName, bool], known: list[Summary]
 ) -> Summary:
-    """The same object as `before` when it says the same."""
+    """The one of the `known` that says the same, if any does; else it is added to them."""
     summary = tuple(
-        (region, rolls[region].ready > 0 and edges.get(region, True)) for region in sorted(rolls)
+        [(region, rolls[region].ready > 0 and edges.get(region, True)) for region in sorted(rolls)]
     )
-    return before if before is not None and before == summary else summary
+    if summary not in known:
+        known.append(summary)
+    return known[known.index(summary)]
 
 
 def build(
@@ -110,10 +116,11 @@ def build(
     roll: Roll,
     summary: Summary,
     zone: ZoneName | None,
-    crosses: bool,
     port: int,
-    before: Cluster | None,
+    made: list[Gateways],
 ) -> Cluster:
+    """A cluster of one region's balancer. `summary` is empty when calls are not to go to other
+    regions; `made` are this balancer's gateways so far, which many clusters share."""
     near = [roll.zones[name] for name in plan.zones if name in roll.zones]
     near += [group for name, group in roll.zones.items() if name not in plan.zones]
     tiers = [near]
@@ -131,8 +138,8 @@ def build(
             texts.append(_text(group.region, group.zone, priority, 0, group.digest))
         priority += 1
     gateways = NO_GATEWAYS
-    if crosses:
-        gateways = _gateways(origin, plan, summary, priority, port, before)
+    if summary:
+        gateways = _gateways(origin, plan, summary, priority, port, made)
     if gateways.localities:
         localities.extend(gateways.localities)
         texts.append(gateways.text)
@@ -145,27 +152,31 @@ def _gateways(
     summary: Summary,
     priority: int,
     port: int,
-    before: Cluster | None,
+    made: list[Gateways],
 ) -> Gateways:
-    """The other regions in order: the spec's by distance, then those that are leaving. `before`
-    is the cluster as it was under the same spec."""
-    if before is not None and before.summary is summary and before.gateways.priority == priority:
-        return before.gateways
+    """The other regions in order: the spec's by distance, then those that are leaving."""
+    for one in made:
+        if one.summary is summary and one.priority == priority and one.port == port:
+            return one
     healthy = dict(summary)
     order = [region for region in plan.others if region in healthy]
     if len(order) + (origin in healthy) < len(healthy):
         known = {origin, *order}
         order += [region for region, _ in summary if region not in known]
-    made = [
+    each = [
         _gateway(region, healthy[region], index, port)
         for index, region in enumerate(order, priority)
     ]
-    return Gateways(
+    gateways = Gateways(
+        summary,
         priority,
-        tuple([locality for locality, _ in made]),
+        port,
+        tuple([locality for locality, _ in each]),
         sum([healthy[region] for region in order]),
-        "\n".join([text for _, text in made]),
+        "\n".join([text for _, text in each]),
     )
+    made.append(gateways)
+    return gateways
 
 
 @lru_cache(maxsize=1 << 16)

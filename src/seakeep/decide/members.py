@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from seakeep.decide.weights import WeightMemory, weigh
 from seakeep.model.action import Endpoint
 from seakeep.model.ids import InstanceId, RegionName, ZoneName
-from seakeep.model.observation import Address, Phase
+from seakeep.model.observation import Phase
 from seakeep.model.system import Service
 from seakeep.model.time import Instant
-from seakeep.model.view import Health, InstanceView
+from seakeep.model.view import Health, InstanceView, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +54,17 @@ class Member:
     region: RegionName
     zone: ZoneName
     word: Word | None
-    address: Address
     endpoint: Endpoint | None
     """None: it is not listed."""
-    text: str
-    """Of the endpoint, for digests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceMemory:
     """The rolls of one service, and what they were made from."""
 
-    seen: tuple[InstanceView, ...] = ()
+    seen_at: Instant | None = None
     members: Mapping[InstanceId, Member] = field(default_factory=dict)
-    """Of `seen`, in its order."""
+    """As seen then, in the order of the view."""
     rolls: Mapping[RegionName, Roll] = field(default_factory=dict)
     """Of every region with an instance of the service, in any state."""
     weights: WeightMemory = field(default_factory=WeightMemory)
@@ -86,20 +83,17 @@ def word_of(one: InstanceView) -> Word | None:
     return None
 
 
-def enroll(
-    service: Service,
-    instances: tuple[InstanceView, ...],
-    memory: ServiceMemory,
-    at: Instant,
-) -> ServiceMemory:
+def enroll(service: Service, view: View, memory: ServiceMemory) -> ServiceMemory:
     """The rolls of a service. Regions where nothing changed keep the same object."""
-    weights = weigh(service, instances, memory.weights, at)
+    instances = view.by_service.get(service.name, ())
+    weights = weigh(service, instances, memory.weights, view.at)
     same_weights = weights.weights is memory.weights.weights
-    if instances is memory.seen and same_weights:
+    seen_at = memory.seen_at
+    if same_weights and seen_at is not None and view.changed.get(service.name, view.at) < seen_at:
         return memory if weights is memory.weights else replace(memory, weights=weights)
     changed = _changed(instances, memory, weights.weights)
     if not changed and len(instances) == len(memory.members):
-        return replace(memory, seen=instances, weights=weights)
+        return replace(memory, seen_at=view.at, weights=weights)
     members = {
         name: changed.get(name) or memory.members[name]
         for name in [one.state.id for one in instances]
@@ -107,7 +101,7 @@ def enroll(
     dirty = {member.region for member in changed.values()}
     dirty.update(member.region for name, member in memory.members.items() if name not in members)
     return ServiceMemory(
-        seen=instances,
+        seen_at=view.at,
         members=members,
         rolls=_call_roll(members.values(), dirty, memory.rolls),
         weights=weights,
@@ -133,8 +127,8 @@ def _changed(
             word = word_of(one)
         old = known.get(state.id)
         if old is not None and old.word == word and same_weights:
-            address, before = state.address, old.address
-            if address is before or (address.host == before.host and address.port == before.port):
+            address, told = state.address, old.endpoint
+            if told is None or (told.host == address.host and told.port == address.port):
                 continue
         changed[state.id] = _member(one, word, weights.get(state.id, 1))
     return changed
@@ -146,7 +140,7 @@ _READY: Word = (True, False)
 def _member(one: InstanceView, word: Word | None, weight: int) -> Member:
     state = one.state
     if word is None:
-        return Member(state.region, state.zone, None, state.address, None, "")
+        return Member(state.region, state.zone, None, None)
     endpoint = Endpoint(
         instance=state.id,
         host=state.address.host,
@@ -155,7 +149,7 @@ def _member(one: InstanceView, word: Word | None, weight: int) -> Member:
         draining=word[1],
         weight=weight,
     )
-    return Member(state.region, state.zone, word, state.address, endpoint, endpoint_text(endpoint))
+    return Member(state.region, state.zone, word, endpoint)
 
 
 def _call_roll(
@@ -177,12 +171,8 @@ def _call_roll(
 
 
 def _group(region: RegionName, zone: ZoneName, listed: list[Member]) -> Group:
-    return Group(
-        region,
-        zone,
-        tuple([member.endpoint for member in listed if member.endpoint is not None]),
-        ",".join([member.text for member in listed]),
-    )
+    endpoints = tuple([member.endpoint for member in listed if member.endpoint is not None])
+    return Group(region, zone, endpoints, endpoints_text(endpoints))
 
 
 def endpoint_text(one: Endpoint) -> str:

@@ -116,7 +116,8 @@ class Settled:
 
     system: System
     wanted: Mapping[ServiceName, int]
-    by_service: Mapping[ServiceName, tuple[InstanceView, ...]]
+    at: Instant
+    """When no instance has changed since."""
     nodes: tuple[NodeReading, ...]
     reasons: tuple[Reason, ...]
 
@@ -235,7 +236,7 @@ class _Step:
             settled = Settled(
                 system=self.system,
                 wanted=self.wanted,
-                by_service=self.view.by_service,
+                at=self.view.at,
                 nodes=nodes,
                 reasons=reasons,
             )
@@ -459,27 +460,4 @@ def _is_same(
     """Whether a step has the inputs of one that had nothing to do."""
     if settled.system is not system or settled.wanted != wanted or settled.nodes != nodes:
         return False
-    if view.by_service.keys() != settled.by_service.keys():
-        return False
-    for name, members in view.by_service.items():
-        before = settled.by_service[name]
-        if members is not before and not _is_alike(members, before, view):
-            return False
-    return True
-
-
-def _is_alike(
-    members: tuple[InstanceView, ...], before: tuple[InstanceView, ...], view: View
-) -> bool:
-    if len(members) != len(before):
-        return False
-    ready = Health.READY
-    for one, other in zip(members, before, strict=True):
-        if one is other:
-            continue
-        state, old = one.state, other.state
-        if one.health is not ready or state.id != old.id or state.node != old.node:
-            return False
-        if state.revision != old.revision or is_leaving(one, view):
-            return False
-    return True
+    return all(view.changed.get(name, view.at) < settled.at for name in view.by_service)

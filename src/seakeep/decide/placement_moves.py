@@ -316,13 +316,21 @@ def _unevenness(tally: Tally, grid: Grid) -> tuple[list[Place], list[Place]]:
         return missing, excess
     if tally.service.spread.node_anti_affinity < 100:
         return [], []
-    need = tally.service.workload.resources
+    need, by_node = tally.service.workload.resources, tally.by_node
     for place, nodes in grid.nodes.items():
         if held.get(place, 0) < 2:
             continue
-        open_ones = [node for node in nodes if node.status is NodeStatus.UP and node.fits(need)]
-        fewest = min((tally.by_node.get(node.id, 0) for node in open_ones), default=None)
-        most = max(tally.by_node.get(node.id, 0) for node in nodes)
-        if fewest is not None and most - fewest >= 2:
+        counts = [by_node.get(node.id, 0) for node in nodes]
+        if max(counts) - min(counts) < 2:
+            continue
+        fewest = min(
+            (
+                count
+                for node, count in zip(nodes, counts, strict=True)
+                if node.status is NodeStatus.UP and node.fits(need)
+            ),
+            default=None,
+        )
+        if fewest is not None and max(counts) - fewest >= 2:
             return [place], [place]
     return [], []

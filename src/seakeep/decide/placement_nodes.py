@@ -52,7 +52,8 @@ class NodeRoom:
             return 0
         by_cpu = self.cpu_free // need.cpu_millicores if need.cpu_millicores else 1 << 30
         by_memory = self.memory_free // need.memory_bytes if need.memory_bytes else 1 << 30
-        return max(0, min(by_cpu, by_memory))
+        fits = by_cpu if by_cpu < by_memory else by_memory
+        return fits if fits > 0 else 0
 
     def take(self, need: Resources, count: int = 1) -> None:
         self.cpu_free -= count * need.cpu_millicores

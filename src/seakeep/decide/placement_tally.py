@@ -1,7 +1,9 @@
 """One service's instances, sorted by what placement makes of them."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from seakeep.decide.placement_nodes import Place, Rooms
 from seakeep.model.ids import InstanceId, NodeId, RegionName, ServiceName, ZoneName
@@ -12,6 +14,9 @@ from seakeep.model.view import Health, InstanceView, View
 
 ANY_ZONE: ZoneName = "*"
 """Stands for all zones of a region where the spread over zones does not matter."""
+
+
+_node = attrgetter("state.node")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,25 +107,30 @@ def tally_of(
     regions = regions_of(system, service)
     allowed = {name for name, room in rooms.nodes.items() if room.region in regions}
     revision, need = service.workload.revision, service.workload.resources
-    keepers, by_node = tally.keepers, tally.by_node
-    idle = 0
+    keepers, idle = tally.keepers, 0
+    ready, stopping, pending = Health.READY, Phase.STOPPING, view.pending
     for one in view.by_service.get(service.name, ()):
         state, health = one.state, one.health
         node = state.node
-        if health is not Health.READY:
-            idle += health is not Health.LOST and not is_leaving(one, view)
+        is_going = (
+            state.draining_since is not None
+            or state.phase is stopping
+            or (bool(pending) and is_leaving(one, view))
+        )
+        if health is not ready:
+            idle += health is not Health.LOST and not is_going
             room = rooms.nodes.get(node)
             if room is not None:
                 room.judge(health)
         if health is Health.LOST:
             tally.lost.append(one)
-        elif is_leaving(one, view):
+        elif is_going:
             tally.draining.append(one)
         elif state.revision == revision and node in allowed:
             keepers.append(one)
-            by_node[node] = by_node.get(node, 0) + 1
         else:
             tally.leavers.append(one)
+    by_node = tally.by_node = dict(Counter(map(_node, keepers)))
     tally.ready = len(keepers) + len(tally.leavers) - idle
     for start in asked:
         if start.revision != revision or start.node not in allowed:

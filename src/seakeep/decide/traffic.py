@@ -23,7 +23,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from seakeep.decide.backoff import Backoff
-from seakeep.decide.clusters import Cluster, Plan, Summary, build, plans_of, summary_of
+from seakeep.decide.clusters import (
+    NO_OTHERS,
+    Cluster,
+    Gateways,
+    Plan,
+    Summary,
+    build,
+    plans_of,
+    summary_of,
+)
 from seakeep.decide.members import NOBODY, Roll, ServiceMemory, enroll
 from seakeep.model.action import Action, Guard, SetEndpoints
 from seakeep.model.decision import Decision, Reason
@@ -95,19 +104,12 @@ class TrafficController:
     def decide(self, system: System, view: View, memory: TrafficMemory) -> Decision[TrafficMemory]:
         same_spec = memory.revision == system.revision
         services = {
-            name: enroll(
-                service,
-                view.by_service.get(name, ()),
-                memory.services.get(name, _NO_SERVICE),
-                view.at,
-            )
+            name: enroll(service, view, memory.services.get(name, _NO_SERVICE))
             for name, service in system.services.items()
         }
         edges = _edges(view)
-        summaries = {
-            name: summary_of(of.rolls, edges, memory.summaries.get(name))
-            for name, of in services.items()
-        }
+        heard = list(memory.summaries.values())
+        summaries = {name: summary_of(of.rolls, edges, heard) for name, of in services.items()}
         plans = memory.plans if same_spec else plans_of(system)
         known = memory.clusters if same_spec else {}
         clusters: dict[Key, Cluster] = {}
@@ -118,15 +120,17 @@ class TrafficController:
                 ask.edge_is_down(origin)
                 continue
             plan = plans.get(origin) or Plan(tuple(system.regions), (), {})
+            gateways: list[Gateways] = []
             for name, of in services.items():
                 roll = of.rolls.get(origin, NOBODY)
                 summary = summaries[name]
                 for cluster, zone, crosses in _clusters_of(name, plan, view, origin):
                     key = (origin, cluster)
+                    others = summary if crosses else NO_OTHERS
                     built = known.get(key)
-                    if built is None or built.roll is not roll or built.summary is not summary:
+                    if built is None or built.roll is not roll or built.summary is not others:
                         port = system.services[name].workload.port
-                        built = build(origin, plan, roll, summary, zone, crosses, port, built)
+                        built = build(origin, plan, roll, others, zone, port, gateways)
                     clusters[key] = built
                     ask.for_cluster(key, name, built)
                 ask.note_elsewhere(origin, name, roll, summary, plan)

@@ -33,7 +33,7 @@ class Health(StrEnum):
     """Its node has been gone for longer than the grace: replace it elsewhere."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class InstanceView:
     state: InstanceState
     health: Health
@@ -41,6 +41,20 @@ class InstanceView:
     """What the verdict rests on, for reasons: `readiness: HTTP 503 x3`."""
     last_word: Health | None = None
     """UNKNOWN and LOST: the verdict before it fell silent; None otherwise."""
+
+    def __init__(
+        self, state: InstanceState, health: Health, detail: str, last_word: Health | None = None
+    ) -> None:
+        # Thousands are made in every step; what `frozen` would generate takes twice as long.
+        _set_state(self, state)
+        _set_health(self, health)
+        _set_detail(self, detail)
+        _set_last_word(self, last_word)
+
+
+_set_state, _set_health, _set_detail, _set_last_word = (
+    InstanceView.__dict__[name].__set__ for name in InstanceView.__slots__
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,3 +75,6 @@ class View:
     """By service: the highest ordinal that was ever used, whether its instance is seen or not."""
     silent: Mapping[str, Instant] = field(default_factory=dict)
     """Parts that run but have not answered lately, by id, and since when that is known."""
+    changed: Mapping[ServiceName, Instant] = field(default_factory=dict, compare=False)
+    """By service: when an instance of it last came, went, or changed in more than its figures
+    (those of probes, CPU, memory). Of a service that is not here nothing is known."""

@@ -14,8 +14,7 @@ gives every node its grace once more rather than trust a clock that it did not w
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import groupby
-from operator import attrgetter, is_
+from operator import attrgetter
 from typing import TypeVar, cast
 
 from seakeep.model.ids import ActionId, InstanceId, NodeId, ServiceName, ordinal_of
@@ -27,7 +26,7 @@ from seakeep.model.observation import (
     PartState,
     Sample,
 )
-from seakeep.model.system import ProbeKind, System
+from seakeep.model.system import System
 from seakeep.model.time import SECOND, Duration, Instant
 from seakeep.model.view import Health, InstanceView, View
 from seakeep.observe.verdict import NO_PROBES, Probes, by_kind, judge
@@ -35,11 +34,11 @@ from seakeep.observe.verdict import NO_PROBES, Probes, by_kind, judge
 STALE: Duration = 3 * SECOND
 NODE_GRACE: Duration = 2 * SECOND
 
-_NODE = "node:"
+_NODE_PART = "node:"
 
 T = TypeVar("T")
 
-_service = attrgetter("state.service")
+_node = attrgetter("node")
 
 Workload = tuple[ServiceName, str]
 """(service, workload revision)"""
@@ -57,11 +56,12 @@ class Doubt:
 class ObserveMemory:
     """What one view leaves for the next."""
 
-    verdicts: Mapping[InstanceId, InstanceView] = field(default_factory=dict)
-    """By the instance's own probes, before doubts: decides within a threshold's run."""
-    doubted: Mapping[InstanceId, InstanceView] = field(default_factory=dict)
-    """UNKNOWN and LOST in the last view; unchanged ones are handed out again as they are."""
+    instances: Mapping[InstanceId, InstanceView] = field(default_factory=dict)
+    """As last shown: the last verdict decides within a threshold's run, and a view that would
+    say the same again is handed out again."""
     by_service: Mapping[ServiceName, tuple[InstanceView, ...]] = field(default_factory=dict)
+    changed: Mapping[ServiceName, Instant] = field(default_factory=dict)
+    """As in the last view."""
     samples: tuple[Sample[InstanceState], ...] = ()
     """The last known good sample of every instance."""
     part_samples: tuple[Sample[PartState], ...] = ()
@@ -89,18 +89,21 @@ def observe(
     samples = _with_last_known(observation.instances, memory.samples, _by_ordinal)
     part_samples = _with_last_known(observation.parts, memory.part_samples, _by_id)
     parts = {sample.value.id: sample.value for sample in part_samples if sample.value is not None}
-    nodes, workloads = _survey(samples)
-    gone = _gone(part_samples, nodes, at, memory.gone)
+    states = [sample.value for sample in samples if sample.value is not None]
+    gone = _gone(part_samples, dict.fromkeys(map(_node, states)), at, memory.gone)
     silent = _silent(part_samples, at, memory.silent)
     doubts = {node: _doubt(node, since, at, parts) for node, since in gone.items()}
-    known_probes = _known_probes(system, memory.probes, workloads)
-    probes = _with_guesses(system, known_probes, workloads, samples)
-    verdicts, doubted = _judge_all(system, at, samples, doubts, probes, memory)
-    shown = {**verdicts, **doubted} if doubted else verdicts
-    by_service = _group(system, shown, memory.by_service)
+    judged = _judge_all(system, at, samples, states, doubts, memory)
+    by_service = {name: tuple(group) for name, group in judged.groups.items()}
+    changed = {
+        name: at
+        if name in judged.changed or _has_lost(memory, name, members)
+        else memory.changed.get(name, at)
+        for name, members in by_service.items()
+    }
     view = View(
         at=at,
-        instances=shown,
+        instances=judged.instances,
         by_service=by_service,
         parts=parts,
         endpoints={(one.region, one.cluster): one for one in observation.endpoints},
@@ -109,72 +112,106 @@ def observe(
         pending=pending,
         ordinals={one.service: one.last for one in observation.ordinals},
         silent=silent,
+        changed=changed,
     )
     return view, ObserveMemory(
-        verdicts=verdicts,
-        doubted=doubted,
+        instances=judged.instances,
         by_service=by_service,
+        changed=changed,
         samples=samples,
         part_samples=part_samples,
         gone=gone,
         silent=silent,
-        probes=known_probes,
+        probes=_worth_knowing(system, memory.probes, judged.workloads),
         revision=system.revision,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """Every instance's view."""
+
+    groups: dict[ServiceName, list[InstanceView]]
+    instances: dict[InstanceId, InstanceView]
+    changed: set[ServiceName]
+    """Services of which an instance has come, or changed in more than its figures."""
+    workloads: dict[Workload, Probes]
+    """All that run."""
 
 
 def _judge_all(
     system: System,
     at: Instant,
     samples: tuple[Sample[InstanceState], ...],
+    states: list[InstanceState],
     doubts: Mapping[NodeId, Doubt],
-    probes: Mapping[Workload, Probes],
     memory: ObserveMemory,
-) -> tuple[dict[InstanceId, InstanceView], dict[InstanceId, InstanceView]]:
-    """(verdicts by own probes, those in doubt). One pass; a state that is the same object as
-    in the last view keeps its verdict, which `judge` would only repeat."""
-    verdicts: dict[InstanceId, InstanceView] = {}
-    doubted: dict[InstanceId, InstanceView] = {}
-    last = memory.verdicts
+) -> _Judged:
+    """One pass over all instances, most of the work of observing: what it does for each of them
+    is written out here, and it reads no more of the last view than it must. `states` are the
+    values of the samples, none of which is None here."""
+    groups: dict[ServiceName, list[InstanceView]] = {name: [] for name in system.services}
+    judged = _Judged(groups, {}, set(), {})
+    instances, changed, workloads = judged.instances, judged.changed, judged.workloads
+    before = memory.instances
     same_spec = memory.revision == system.revision
     oldest = at - STALE
     service = revision = ""
     of = NO_PROBES
-    for sample in samples:
-        state = sample.value
-        if state is None:
-            continue
-        name = state.id
+    group: list[InstanceView] = []
+    for sample, state in zip(samples, states, strict=True):
         if state.service != service or state.revision != revision:
             service, revision = state.service, state.revision
-            of = probes.get((service, revision), NO_PROBES)
-        verdict = last.get(name)
-        if verdict is None or verdict.state is not state or not same_spec:
-            before = None
-            if verdict is not None and verdict.state.started_at == state.started_at:
-                before = verdict.health
-            health, detail = judge(state, of, before)
-            verdict = InstanceView(state, health, detail)
-        verdicts[name] = verdict
+            group = groups.setdefault(service, [])
+            known = workloads.get((service, revision))
+            of = known or _probes_of((service, revision), system, memory.probes, states)
+            workloads[service, revision] = of
+        doubt = None
         if sample.observed_at < oldest or (doubts and state.node in doubts):
             doubt = doubts.get(state.node, _SILENT)
-            doubted[name] = _doubted(verdict, doubt, memory.doubted.get(name))
-    return verdicts, doubted
+        name = state.id
+        last = before.get(name)
+        # A state that is the same object keeps its verdict, which `judge` would only repeat.
+        if last is not None and last.state is state and same_spec and _says(last, doubt):
+            instances[name] = last
+            group.append(last)
+            continue
+        if last is not None and last.state.started_at != state.started_at:
+            last = None  # of another process
+        health, detail = judge(state, of, None if last is None else last.last_word or last.health)
+        if doubt is None:
+            one = InstanceView(state, health, detail)
+        else:
+            one = InstanceView(state, doubt.health, doubt.detail, health)
+        instances[name] = one
+        group.append(one)
+        # What a process runs, where and at which address is settled when it is started.
+        if (
+            last is None
+            or one.health is not last.health
+            or one.last_word is not last.last_word
+            or state.phase is not last.state.phase
+            or state.draining_since != last.state.draining_since
+        ):
+            changed.add(service)
+    return judged
+
+
+def _has_lost(
+    memory: ObserveMemory, service: ServiceName, members: tuple[InstanceView, ...]
+) -> bool:
+    """Whether there are fewer of a service than in the last view, given that none has come."""
+    return len(members) != len(memory.by_service.get(service, ()))
 
 
 _SILENT = Doubt(Health.UNKNOWN, f"no report for over {STALE // SECOND} s")
 
 
-def _doubted(verdict: InstanceView, doubt: Doubt, last: InstanceView | None) -> InstanceView:
-    if (
-        last is not None
-        and last.state is verdict.state
-        and last.health is doubt.health
-        and last.detail == doubt.detail
-        and last.last_word is verdict.health
-    ):
-        return last
-    return InstanceView(verdict.state, doubt.health, doubt.detail, verdict.health)
+def _says(one: InstanceView, doubt: Doubt | None) -> bool:
+    """Whether a view says of its state what is to be said of it."""
+    if doubt is None:
+        return one.last_word is None
+    return one.last_word is not None and (one.health, one.detail) == (doubt.health, doubt.detail)
 
 
 def _with_last_known(
@@ -202,15 +239,6 @@ def _by_id(part: PartState) -> tuple[str, int]:
     return part.id, 0
 
 
-def _survey(
-    samples: tuple[Sample[InstanceState], ...],
-) -> tuple[Iterable[NodeId], Iterable[Workload]]:
-    """The nodes and the (service, revision) pairs that occur, in the order of the samples."""
-    states = [sample.value for sample in samples if sample.value is not None]
-    nodes = dict.fromkeys(state.node for state in states)
-    return nodes, dict.fromkeys((state.service, state.revision) for state in states)
-
-
 def _gone(
     parts: tuple[Sample[PartState], ...],
     nodes: Iterable[NodeId],
@@ -225,7 +253,7 @@ def _gone(
         part = sample.value
         if part is None or part.kind is not PartKind.NODE:
             continue
-        node = part.id.removeprefix(_NODE)
+        node = part.id.removeprefix(_NODE_PART)
         heard[node] = part.running and sample.observed_at >= oldest
     for node in nodes:
         heard.setdefault(node, False)
@@ -247,7 +275,7 @@ def _silent(
 
 
 def _doubt(node: NodeId, since: Instant, at: Instant, parts: Mapping[str, PartState]) -> Doubt:
-    part = parts.get(_NODE + node)
+    part = parts.get(_NODE_PART + node)
     if part is None:
         why = f"node {node} is not there"
     elif not part.running:
@@ -257,62 +285,38 @@ def _doubt(node: NodeId, since: Instant, at: Instant, parts: Mapping[str, PartSt
     return Doubt(Health.LOST if at - since > NODE_GRACE else Health.UNKNOWN, why)
 
 
-def _known_probes(
+def _probes_of(
+    workload: Workload,
     system: System,
-    before: Mapping[Workload, Probes],
-    running: Iterable[Workload],
-) -> Mapping[Workload, Probes]:
-    """Probes of every workload that should run, or runs and is remembered."""
+    remembered: Mapping[Workload, Probes],
+    states: Iterable[InstanceState],
+) -> Probes:
+    """The probes that an instance was started with. Those of a spec that nobody remembers are
+    the kinds of probe that its instances report, with the present spec's thresholds."""
+    name, revision = workload
+    service = system.services.get(name)
+    if service is not None and service.workload.revision == revision:
+        return by_kind(service.workload.probes)
+    if workload in remembered:
+        return remembered[workload]
+    if service is None:
+        return NO_PROBES
+    reported = {
+        reading.kind
+        for state in states
+        if state.service == name and state.revision == revision
+        for reading in state.probes
+    }
+    return by_kind(tuple(one for one in service.workload.probes if one.kind in reported))
+
+
+def _worth_knowing(
+    system: System, remembered: Mapping[Workload, Probes], running: Iterable[Workload]
+) -> dict[Workload, Probes]:
+    """Probes of every workload that should run, or runs and is remembered: no guesses."""
     probes = {
         (service.name, service.workload.revision): by_kind(service.workload.probes)
         for service in system.services.values()
     }
-    return probes | {key: before[key] for key in running if key in before and key not in probes}
-
-
-def _with_guesses(
-    system: System,
-    known: Mapping[Workload, Probes],
-    running: Iterable[Workload],
-    samples: tuple[Sample[InstanceState], ...],
-) -> Mapping[Workload, Probes]:
-    """Instances started under a spec that nobody remembers are judged by the kinds of probe
-    that they report, with the present spec's thresholds."""
-    if all(key in known for key in running):
-        return known
-    kinds: dict[Workload, set[ProbeKind]] = {}
-    for sample in samples:
-        state = sample.value
-        if state is not None and (state.service, state.revision) not in known:
-            of = kinds.setdefault((state.service, state.revision), set())
-            of.update(reading.kind for reading in state.probes)
-    guesses = {
-        (service, revision): by_kind(
-            tuple(
-                probe
-                for probe in system.services[service].workload.probes
-                if probe.kind in reported
-            )
-        )
-        for (service, revision), reported in kinds.items()
-        if service in system.services
-    }
-    return {**known, **guesses}
-
-
-def _group(
-    system: System,
-    shown: Mapping[InstanceId, InstanceView],
-    before: Mapping[ServiceName, tuple[InstanceView, ...]],
-) -> dict[ServiceName, tuple[InstanceView, ...]]:
-    """By service; one whose members are all the same objects keeps its tuple, so that those
-    who read it can tell at a glance that nothing changed."""
-    groups: dict[ServiceName, list[InstanceView]] = {name: [] for name in system.services}
-    for service, run in groupby(shown.values(), key=_service):
-        groups.setdefault(service, []).extend(run)
-    result = {}
-    for name, members in groups.items():
-        old = before.get(name, ())
-        same = len(old) == len(members) and all(map(is_, old, members))
-        result[name] = old if same else tuple(members)
-    return result
+    kept = {key: remembered[key] for key in running if key in remembered and key not in probes}
+    return probes | kept

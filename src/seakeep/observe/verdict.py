@@ -6,14 +6,22 @@ back after `successes`; in between it keeps its last verdict. An instance is STA
 startup probe has passed and its readiness probe has passed once.
 """
 
-from typing import TypeAlias
+from dataclasses import dataclass
 
 from seakeep.model.observation import InstanceState, Phase, ProbeReading
 from seakeep.model.system import Probe, ProbeKind
 from seakeep.model.view import Health
 
-Probes: TypeAlias = tuple[Probe | None, Probe | None, Probe | None]
-"""Startup, readiness, liveness."""
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """The probes of a workload; None where there is none."""
+
+    startup: Probe | None
+    readiness: Probe | None
+    liveness: Probe | None
+    count: int
+
 
 # Aliases: looking a member up on its enum costs as much as the judgement, and this runs for
 # every instance in every step.
@@ -21,17 +29,19 @@ _EXITED = Phase.EXITED
 _STARTUP, _READINESS = ProbeKind.STARTUP, ProbeKind.READINESS
 _READY, _UNREADY = Health.READY, Health.UNREADY
 _PASSES = (Health.READY, "readiness: passes")
+_RUNS = (Health.READY, "runs")
 
-NO_PROBES: Probes = (None, None, None)
+NO_PROBES = Probes(None, None, None, 0)
 
 
 def by_kind(probes: tuple[Probe, ...]) -> Probes:
-    """The three probes in a fixed order; None where there is none."""
+    """The probes of a workload, which has each kind at most once."""
     found = {probe.kind: probe for probe in probes}
-    return (
+    return Probes(
         found.get(ProbeKind.STARTUP),
         found.get(ProbeKind.READINESS),
         found.get(ProbeKind.LIVENESS),
+        len(found),
     )
 
 
@@ -40,16 +50,21 @@ def judge(state: InstanceState, probes: Probes, before: Health | None) -> tuple[
     view, None when there was none: it decides while a run is shorter than its threshold."""
     if state.phase is _EXITED:
         return Health.FAILED, state.exit_detail or "exited"
-    startup, readiness, liveness = probes
-    started = ready = alive = None
-    for reading in state.probes:
-        kind = reading.kind
-        if kind is _READINESS:
-            ready = reading
-        elif kind is _STARTUP:
-            started = reading
-        else:
-            alive = reading
+    readings = state.probes
+    if before is not _UNREADY and len(readings) == probes.count:
+        for reading in readings:
+            if not (reading.ok and reading.passed):
+                break
+        else:  # the common case: everything that there is to check passes
+            return _RUNS if probes.readiness is None else _PASSES
+    return _weigh_up(state, probes, before)
+
+
+def _weigh_up(state: InstanceState, probes: Probes, before: Health | None) -> tuple[Health, str]:
+    readings = {reading.kind: reading for reading in state.probes}
+    started, ready = readings.get(_STARTUP), readings.get(_READINESS)
+    alive = readings.get(ProbeKind.LIVENESS)
+    startup, readiness, liveness = probes.startup, probes.readiness, probes.liveness
     if startup is not None and not (started is not None and started.passed):
         if started is not None and _failing(started, startup):
             return Health.FAILED, describe(started)
@@ -57,7 +72,7 @@ def judge(state: InstanceState, probes: Probes, before: Health | None) -> tuple[
     if alive is not None and not alive.ok and liveness is not None and _failing(alive, liveness):
         return Health.FAILED, describe(alive)
     if readiness is None:
-        return _READY, "runs"
+        return _RUNS
     if ready is None or not ready.passed:
         return Health.STARTING, describe(ready) if ready else "readiness: not checked yet"
     if ready.ok and before is not _UNREADY:
