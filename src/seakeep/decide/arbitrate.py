@@ -49,6 +49,16 @@ class PlaneMemory:
     placement: PlacementMemory
     traffic: TrafficMemory
 
+    def without_caches(self) -> "PlaneMemory":
+        """What bears on decisions. Caches only spare work: they make most of a memory's size,
+        and are made anew in one step."""
+        return PlaneMemory(
+            parts=self.parts.without_caches(),
+            health=self.health,
+            placement=self.placement.without_caches(),
+            traffic=self.traffic.without_caches(),
+        )
+
 
 class ControlPlane:
     """Every controller of this system as one. `epoch` is the engine's: it goes into all guards,

@@ -70,6 +70,9 @@ class PartsMemory:
     """A cache of `wanted_parts`, for the revision below."""
     revision: str = ""
 
+    def without_caches(self) -> "PartsMemory":
+        return PartsMemory(tries=self.tries)
+
 
 class PartsController:
     def __init__(self, epoch: int) -> None:

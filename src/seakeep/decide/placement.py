@@ -12,7 +12,7 @@ The arithmetic is in `division`; `placement_share` lays a service over regions a
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from seakeep.decide.backoff import Backoff
@@ -130,6 +130,9 @@ class PlacementMemory:
     absent: Mapping[NodeId, Instant] = field(default_factory=dict)
     aside: Mapping[NodeId, Aside] = field(default_factory=dict)
     settled: Settled | None = field(default=None, repr=False, compare=False)
+
+    def without_caches(self) -> "PlacementMemory":
+        return replace(self, settled=None)
 
 
 class Placement:

@@ -93,6 +93,10 @@ class TrafficMemory:
     revision: str = ""
     """Of the spec that `clusters` and `plans` were made from."""
 
+    def without_caches(self) -> "TrafficMemory":
+        weights = {name: ServiceMemory(weights=of.weights) for name, of in self.services.items()}
+        return TrafficMemory(since=self.since, sent=self.sent, services=weights)
+
 
 class TrafficController:
     def __init__(self, epoch: int) -> None:

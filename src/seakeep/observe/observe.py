@@ -13,7 +13,7 @@ gives every node its grace once more rather than trust a clock that it did not w
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import TypeVar, cast
 
@@ -73,6 +73,16 @@ class ObserveMemory:
     """By workload: an instance is judged by the probes it was started with."""
     revision: str = ""
     """Of the spec that the verdicts were made under."""
+
+    def without_caches(self) -> "ObserveMemory":
+        """What bears on later views. Of the last verdicts, `judge` asks one thing alone: whether
+        the instance was UNREADY."""
+        unready = {
+            name: one
+            for name, one in self.instances.items()
+            if (one.last_word or one.health) is Health.UNREADY
+        }
+        return replace(self, instances=unready, by_service={}, changed={})
 
 
 def observe(

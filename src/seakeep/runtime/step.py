@@ -6,7 +6,7 @@ The loop calls it with the world, a replay with the journal; both get the same b
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from seakeep.act.track import Tracker
 from seakeep.decide.arbitrate import ControlPlane
@@ -21,6 +21,14 @@ from seakeep.observe.observe import ObserveMemory, observe
 
 encode_actions = encoder_of(tuple[Action, ...])
 encode_reason = encoder_of(Reason)
+
+
+@runtime_checkable
+class Cached(Protocol):
+    """A memory that holds more than it must."""
+
+    def without_caches(self) -> Any:
+        """The memory without what only spares work: it leads to the same decisions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +79,14 @@ class Pipeline:
         )
 
     def encode_state(self, state: StepState) -> Json:
-        """For the head of a journal's segment. Raises CodecError when the controller's memory
-        has no JSON form."""
+        """For the head of a journal's segment: what bears on later decisions, without the
+        caches. Raises CodecError when the controller's memory has no JSON form."""
+        decided = state.decided
+        if isinstance(decided, Cached):
+            decided = decided.without_caches()
         return {
-            "observed": encode(state.observed),
-            "decided": encode(state.decided, type(state.decided)),
+            "observed": encode(state.observed.without_caches()),
+            "decided": encode(decided, type(decided)),
             "tracker": encode(state.tracker),
         }
 
