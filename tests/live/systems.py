@@ -1,5 +1,6 @@
 """Whole systems for live tests: the starter of `seakeep init`, run by the real command."""
 
+import http.client
 import json
 import os
 import subprocess
@@ -161,8 +162,11 @@ class Running:
 
     def get(self, region: str, path: str = "/") -> str:
         """The body of an answer through a region's edge. Raises OSError when it fails."""
-        with urllib.request.urlopen(self.edge(region) + path, timeout=5) as answer:
-            return str(answer.read().decode())
+        try:
+            with urllib.request.urlopen(self.edge(region) + path, timeout=5) as answer:
+                return str(answer.read().decode())
+        except http.client.HTTPException as error:  # broken off in the middle
+            raise ConnectionError(str(error)) from error
 
     def log(self, name: str) -> str:
         path = self.layout.log(name)

@@ -173,8 +173,12 @@ def test_a_down_that_is_interrupted_is_finished_by_the_next(
         nothing_left(system, token)
 
 
-def test_two_ups_at_the_same_instant_make_one_supervisor(tmp_path: Path) -> None:
+def test_two_ups_or_downs_at_the_same_instant(tmp_path: Path) -> None:
     with running(tmp_path) as system:
+        token = system.token()
+        both = [system.start("down"), system.start("down")]
+        assert [command.wait(60) for command in both] == [0, 0]
+        nothing_left(system, token)
         assert system.seakeep("down").code == 0
         both = [system.start("up"), system.start("up")]
         assert [command.wait(60) for command in both] == [0, 0]

@@ -4,13 +4,13 @@ Each stage may find its work done already, so `down` can be interrupted and run 
 started but never recorded is found by the token in its environment.
 """
 
-import contextlib
 import os
 import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from seakeep.model.observation import PartKind
 from seakeep.model.time import in_seconds
 from seakeep.runtime import control
 from seakeep.runtime.daemon import supervisor_token
-from seakeep.runtime.lock import try_lock
+from seakeep.runtime.lock import locked, try_lock
 
 SUPERVISOR_GRACE_S = 10.0
 STOP_ANSWER_S = 3.0
@@ -75,7 +75,9 @@ def down(layout: Layout, *, keep_logs: bool, progress: Progress) -> DownReport:
     _state_now(layout)  # of another folder: nothing is touched
     if not layout.state.exists():
         return _down_without_state(layout, progress)
-    with _alone(layout, progress):
+    with _alone(layout, progress) as mine:
+        if not mine:  # another `down` has just ended
+            return DownReport(was_up=True, strays=0)
         state = _state_now(layout)
         tokens = systems_at(layout) if state is None else [state.token]
         if state is not None:
@@ -92,12 +94,16 @@ def _down_without_state(layout: Layout, progress: Progress) -> DownReport:
     """Nothing is up, unless somebody has removed the folder of what runs."""
     stop_supervisor(layout, progress)
     strays = _kill_strays(systems_at(layout))
-    if layout.sockets.exists():
+    _remove_leftovers(layout)
+    if layout.state.exists():
+        # What was killed has made it anew, or an `up` has come meanwhile: that one is left alone.
+        with suppress(FileNotFoundError), locked(layout) as mine:
+            if mine:
+                release_octets(layout)
+                _remove_files(layout, keep_logs=False)
+    elif layout.sockets.exists():
         release_octets(layout)
         shutil.rmtree(layout.sockets, ignore_errors=True)
-    # What was killed may have made the folder anew before.
-    shutil.rmtree(layout.state, ignore_errors=True)
-    _remove_leftovers(layout)
     return DownReport(was_up=bool(strays), strays=strays)
 
 
@@ -109,16 +115,17 @@ def _state_now(layout: Layout) -> EngineState | None:
         return None
 
 
-@contextlib.contextmanager
-def _alone(layout: Layout, progress: Progress) -> Iterator[None]:
-    """End the supervisor, and keep another one from coming up while the context is open."""
+@contextmanager
+def _alone(layout: Layout, progress: Progress) -> Iterator[bool]:
+    """End the supervisor, and keep another one from coming up while the context is open. False
+    when there is nothing left to keep."""
     deadline = time.monotonic() + ALONE_WITHIN_S
     handle = None
     while handle is None:
         stop_supervisor(layout, progress)
         try:
             handle = try_lock(layout)
-        except FileNotFoundError:  # another `down` has just ended
+        except FileNotFoundError:
             break
         if handle is None and time.monotonic() > deadline:
             raise control.ControlError(
@@ -128,7 +135,7 @@ def _alone(layout: Layout, progress: Progress) -> Iterator[None]:
         if handle is None:
             time.sleep(0.05)
     try:
-        yield
+        yield handle is not None
     finally:
         if handle is not None:
             os.close(handle)
