@@ -8,6 +8,7 @@ import io
 import json
 import os
 import platform
+import re
 import signal
 import sys
 import time
@@ -119,7 +120,9 @@ def _picture(screen: Screen, path: Path | None) -> None:
         return
     canvas = Console(record=True, width=132, file=io.StringIO(), force_terminal=True)
     canvas.print(screen)
-    canvas.save_svg(str(path), title="make demo")
+    drawn = canvas.export_svg(title="make demo")
+    # Its fonts would be fetched from the network; any fixed-width one will do.
+    path.write_text(re.sub(r"@font-face\s*\{.*?\}", "", drawn, flags=re.DOTALL))
 
 
 def _machine() -> str:
