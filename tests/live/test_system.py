@@ -60,6 +60,8 @@ def test_the_system_outlives_its_supervisor_and_is_adopted(tmp_path: Path) -> No
         }
         assert {item["restarts"] for item in after.values()} == {0}
         assert system.supervisor() != old
+        edges = [region["edge"]["since_s"] for region in system.status()["regions"]]
+        assert min(edges) >= min(item["age_s"] for item in after.values())
 
 
 def test_down_clears_up_after_everything_was_killed(tmp_path: Path) -> None:

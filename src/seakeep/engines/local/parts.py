@@ -204,7 +204,11 @@ class Part(ABC):
             identity = self.record.identity
         if identity is None or not processes.is_alive(identity):
             return False
+        first_seen, since = self.heard_at == 0, self.record.changed_at
         await self._until_usable()
+        if first_seen and since:  # it has run all the time that nobody looked
+            self.record.changed_at = since
+            self._save()
         return True
 
     async def _search(self) -> None:
