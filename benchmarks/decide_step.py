@@ -3,19 +3,23 @@
     python benchmarks/decide_step.py [--json] [--steps 200]
 
 The world is a table of values: no process, no network, and applying what was decided is not part
-of the time. Every reading of every instance is a new object in every step, as in life (CPU,
-probe counts and times move), so nothing is saved by handing the same objects in again. Steps:
+of the time. What is timed is the very step that the supervisor takes (`runtime.step`), from the
+observation to the decision. Steps:
 
-- `steady`: all is well, only readings change;
+- `steady`: all is well, and every node has sent a heartbeat since the last step, so that every
+  state of every instance is a new object with new figures (CPU, probe counts and times);
+- `between heartbeats`: all is well, and the step was brought about by one node's news: the
+  states of all other nodes are the same objects as in the last step;
 - `restless`: one instance in a hundred turns unready, another hundredth turns ready again;
 - `region lost`: every step from the loss of one region until nothing is left to do; the figure
   that counts is the slowest of them;
-- `cold`: the first step of a new supervisor that adopts everything.
+- `cold`: the first step of a new supervisor that adopts everything;
+- `letting go`: no step, but what follows a steady one, once its actions are on their way: the
+  last observation and what was made of it are freed.
 
 The figures are CPU time of the one thread, so that a neighbour on the machine does not count; the
-wall-clock median stands beside them. Python's cyclic collector is off within a step and runs
-between steps, as in the supervisor: the values here hold no cycles, and one full collection
-over 10,000 instances takes longer than the step. `steady, collector on` shows what it costs.
+wall-clock median stands beside them. As in the supervisor (`runtime.loop`) Python's cyclic
+collector runs between steps; `steady, collector on` shows what it would cost within them.
 """
 
 import argparse
@@ -30,8 +34,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, assert_never
 
-from seakeep.act.track import Tracker
-from seakeep.decide.arbitrate import ControlPlane
 from seakeep.model.action import (
     Action,
     DrainInstance,
@@ -76,8 +78,8 @@ from seakeep.model.system import (
     Zone,
     nodes_of,
 )
-from seakeep.model.time import MILLISECOND, SECOND, Instant
-from seakeep.observe.observe import ObserveMemory, observe
+from seakeep.model.time import MILLISECOND, SECOND, Duration, Instant
+from seakeep.runtime.step import Pipeline, StepState
 
 REGIONS = 50
 INSTANCES_PER_REGION = 200
@@ -179,11 +181,12 @@ class Table:
     lost: str = ""
     """A region without power."""
 
-    def look(self) -> Observation:
+    def look(self, only: str = "") -> Observation:
+        """`only`: the one node that has sent a report since the last look; all, without."""
         self.seq += 1
         outcomes, self.outcomes = tuple(self.outcomes), []
         for name, state in self.states.items():
-            if state.region != self.lost:
+            if state.region != self.lost and only in ("", state.node):
                 self.heard[name] = self.at
                 self.states[name] = self._fresh(state)
         ordered = sorted(self.states.values(), key=lambda one: (one.service, ordinal_of(one.id)))
@@ -203,7 +206,7 @@ class Table:
         )
 
     def _fresh(self, state: InstanceState) -> InstanceState:
-        """New readings: every one a new object."""
+        """As decoded from a report: a new object down to its names."""
         age = self.at - state.started_at
         passed = age >= READY_AFTER
         ready = passed and state.id not in self.unready
@@ -221,9 +224,15 @@ class Table:
         cpu = 100.0 + (hash_of(state.id) + self.seq * 7) % 50
         return replace(
             state,
+            id=_decoded(state.id),
+            service=_decoded(state.service),
+            region=_decoded(state.region),
+            zone=_decoded(state.zone),
+            node=_decoded(state.node),
+            revision=_decoded(state.revision),
             probes=readings,
             cpu_millicores=cpu,
-            address=Address(host=state.address.host, port=state.address.port),
+            address=Address(host=_decoded(state.address.host), port=state.address.port),
         )
 
     def lose(self, region: str) -> None:
@@ -309,6 +318,10 @@ class Table:
         return True
 
 
+def _decoded(text: str) -> str:
+    return text.encode().decode()
+
+
 def hash_of(name: str) -> int:
     """A number for a name that is the same in every process."""
     return sum(ord(letter) * (place + 1) for place, letter in enumerate(name))
@@ -317,36 +330,31 @@ def hash_of(name: str) -> int:
 @dataclass
 class Bench:
     table: Table
-    plane: ControlPlane = field(default_factory=lambda: ControlPlane(1))
-    memory: Any = None
-    seen: ObserveMemory = field(default_factory=ObserveMemory)
-    tracker: Tracker = field(default_factory=Tracker)
+    pipeline: Pipeline = field(default_factory=lambda: Pipeline(1))
+    state: StepState = field(init=False)
     wall_ms: list[float] = field(default_factory=list)
     """Of every step so far."""
+    let_go_ms: list[float] = field(default_factory=list)
+    """Likewise."""
 
     def __post_init__(self) -> None:
-        self.memory = self.plane.initial()
+        self.state = self.pipeline.initial()
 
-    def step(self) -> tuple[float, int]:
-        """Milliseconds that observing and deciding took, and how many actions came of it."""
-        self.table.at += SECOND
-        observation = self.table.look()
+    def step(self, after: Duration = SECOND, only: str = "") -> tuple[float, int]:
+        """Milliseconds that the step took, and how many actions came of it."""
+        self.table.at += after
+        observation = self.table.look(only)
         begun, begun_wall = time.thread_time(), time.perf_counter()
-        self.tracker, outcomes = self.tracker.seen(observation.outcomes, observation.at)
-        view, self.seen = observe(
-            self.table.system,
-            observation,
-            self.seen,
-            pending=self.tracker.pending,
-            outcomes=outcomes,
-        )
-        decision = self.plane.decide(self.table.system, view, self.memory)
-        self.memory = decision.memory
-        self.tracker = self.tracker.submitted(decision.actions, observation.at)
-        took_ms = (time.thread_time() - begun) * 1_000
+        result = self.pipeline.step(self.table.system, observation, self.state)
+        ended = time.thread_time()
         self.wall_ms.append((time.perf_counter() - begun_wall) * 1_000)
-        self.table.apply(decision.actions)
-        return took_ms, len(decision.actions)
+        actions, self.state = result.decision.actions, result.state
+        del result
+        self.let_go_ms.append((time.thread_time() - ended) * 1_000)
+        if not gc.isenabled():
+            gc.collect(1)
+        self.table.apply(actions)
+        return (ended - begun) * 1_000, len(actions)
 
     def settle(self, steps_max: int = 200) -> list[tuple[float, int]]:
         """Steps until nothing has been decided for a while."""
@@ -370,28 +378,37 @@ class Bench:
 
 
 def measure(steps: int = 100) -> dict[str, Any]:
-    """Figures in milliseconds of CPU time, with what they were measured on."""
-    gc.collect()
+    """Figures in milliseconds of CPU time, with what they were measured on:
+
+    - `machine`, `python`, `regions`, `instances`, `services`, `bound_ms`;
+    - `steady_ms`, `between_heartbeats_ms`, `restless_ms`, `steady_collector_on_ms` and
+      `letting_go_ms`: each with `median`, `p99`, `max` and the number of `steps`;
+    - `steady_wall_median_ms`;
+    - `region_lost_ms`: `slowest`, the number of `steps` and `actions`, and of the `first` steps
+      pairs of milliseconds and actions;
+    - `cold_ms`: one step; `start_from_nothing_ms`: `slowest`, and the number of `steps`.
+    """
+    bench = Bench(Table(the_system()))
     gc.disable()
     try:
-        return _measure(steps)
+        return _measure(bench, steps)
     finally:
         gc.enable()
 
 
-def _measure(steps: int) -> dict[str, Any]:
-    bench = Bench(Table(the_system()))
+def _measure(bench: Bench, steps: int) -> dict[str, Any]:
     started = bench.settle()
     steady = [bench.step()[0] for _ in range(steps)]
-    wall = bench.wall_ms[-steps:]
+    wall, let_go = bench.wall_ms[-steps:], bench.let_go_ms[-steps:]
+    nodes = [node.id for node in nodes_of(bench.table.system)]
+    between = [bench.step(20 * MILLISECOND, nodes[n % len(nodes)])[0] for n in range(steps)]
+    bench.settle()
     gc.enable()
     collected = [bench.step()[0] for _ in range(steps)]
-    gc.collect()
     gc.disable()
     restless = bench.restless(steps)
     bench.settle()
-    cold = Bench(bench.table)
-    cold_ms = cold.step()[0]
+    cold_ms = Bench(bench.table).step()[0]
     bench.settle()
     bench.table.lose("region-25")
     lost = [bench.step() for _ in range(20)]
@@ -404,8 +421,10 @@ def _measure(steps: int) -> dict[str, Any]:
         "bound_ms": BOUND_MS,
         "steady_ms": _figures(steady),
         "steady_wall_median_ms": round(statistics.median(wall), 2),
-        "steady_collector_on_ms": _figures(collected),
+        "between_heartbeats_ms": _figures(between),
         "restless_ms": _figures(restless),
+        "steady_collector_on_ms": _figures(collected),
+        "letting_go_ms": _figures(let_go),
         "region_lost_ms": {
             "slowest": round(max(took for took, _ in lost), 2),
             "steps": len(lost),
@@ -450,7 +469,7 @@ def main(arguments: Sequence[str]) -> int:
     print(f"{found['machine']}, Python {found['python']}, one core")
     print(f"{found['regions']} regions, {found['instances']} instances, bound {BOUND_MS:.0f} ms")
     print(f"{'step (CPU time)':<24}{'median':>10}{'p99':>10}{'slowest':>10}")
-    for name in ("steady", "steady_collector_on", "restless"):
+    for name in ("steady", "between_heartbeats", "restless", "steady_collector_on", "letting_go"):
         row = found[f"{name}_ms"]
         label = name.replace("_", " ")
         figures = f"{row['median']:>10.2f}{row['p99']:>10.2f}{row['max']:>10.2f}"

@@ -4,12 +4,11 @@ Pure construction, from the plan that follows from the spec, the roll of the reg
 and which other regions are to get calls; see `seakeep.decide.traffic` for what the clusters are.
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from seakeep.decide.members import Group, Roll, endpoints_text
+from seakeep.decide.members import Group, Roll, endpoints_digest, short_hash
 from seakeep.model.action import Endpoint, Locality
 from seakeep.model.ids import RegionName, ServiceName, ZoneName
 from seakeep.model.system import Prefer, Service, System
@@ -201,12 +200,12 @@ def _locality(group: Group, priority: int) -> Locality:
 
 def digest_of(localities: Iterable[Locality]) -> str:
     """The digest that `SetEndpoints` carries: the first 16 hex digits of a SHA-256 over every
-    field of the localities."""
+    field of the localities, and over the digests of their endpoints, which many clusters share."""
     return _digest([_text_of(locality) for locality in localities])
 
 
 def _digest(texts: list[str]) -> str:
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+    return short_hash("\n".join(texts))
 
 
 def _text_of(locality: Locality) -> str:
@@ -215,7 +214,7 @@ def _text_of(locality: Locality) -> str:
         locality.zone,
         locality.priority,
         locality.weight,
-        endpoints_text(locality.endpoints),
+        endpoints_digest(locality.endpoints),
     )
 
 

@@ -164,10 +164,8 @@ def _sure_seats(
     unit = whole * _STEPS  # m = numerator / unit, in whole numbers: a tie must never be split
 
     def at(numerator: int) -> list[int]:
-        return [
-            min(limit, max(sure, (2 * weight * numerator + unit) // (2 * unit)))
-            for sure, weight, limit in zip(firm, weights, limits, strict=True)
-        ]
+        seats = [(2 * weight * numerator + unit) // (2 * unit) for weight in weights]
+        return list(map(min, limits, map(max, firm, seats)))
 
     low, high = 0, 2 * total * _STEPS
     for _ in range(16):

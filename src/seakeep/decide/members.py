@@ -6,6 +6,8 @@ arithmetic, and fails open when too many are. Only what cannot answer is left ou
 have exited, are lost with their node, or have not finished starting.
 """
 
+import hashlib
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -13,6 +15,7 @@ from seakeep.decide.weights import WeightMemory, weigh
 from seakeep.model.action import Endpoint
 from seakeep.model.ids import InstanceId, RegionName, ZoneName
 from seakeep.model.observation import Phase
+from seakeep.model.quick import quick_init
 from seakeep.model.system import Service
 from seakeep.model.time import Instant
 from seakeep.model.view import Health, InstanceView, View
@@ -27,7 +30,7 @@ class Group:
     endpoints: tuple[Endpoint, ...]
     """In the order of their ordinals."""
     digest: str
-    """The text of `endpoints` that goes into a cluster's digest."""
+    """Of `endpoints`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ Word = tuple[bool, bool]
 """(healthy, draining) of a member."""
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Member:
     """What balancers were told about one instance."""
@@ -56,6 +60,8 @@ class Member:
     word: Word | None
     endpoint: Endpoint | None
     """None: it is not listed."""
+    text: str
+    """Of the endpoint, for the digest of its group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,12 +100,12 @@ def enroll(service: Service, view: View, memory: ServiceMemory) -> ServiceMemory
     changed = _changed(instances, memory, weights.weights)
     if not changed and len(instances) == len(memory.members):
         return replace(memory, seen_at=view.at, weights=weights)
-    members = {
-        name: changed.get(name) or memory.members[name]
-        for name in [one.state.id for one in instances]
-    }
+    known = memory.members
+    members = {**known, **changed}
+    if len(members) > len(known) or len(members) > len(instances):  # one has come or gone
+        members = {name: members[name] for name in [one.state.id for one in instances]}
     dirty = {member.region for member in changed.values()}
-    dirty.update(member.region for name, member in memory.members.items() if name not in members)
+    dirty.update(known[name].region for name in known.keys() - members.keys())
     return ServiceMemory(
         seen_at=view.at,
         members=members,
@@ -140,7 +146,7 @@ _READY: Word = (True, False)
 def _member(one: InstanceView, word: Word | None, weight: int) -> Member:
     state = one.state
     if word is None:
-        return Member(state.region, state.zone, None, None)
+        return Member(state.region, state.zone, None, None, "")
     endpoint = Endpoint(
         instance=state.id,
         host=state.address.host,
@@ -149,30 +155,34 @@ def _member(one: InstanceView, word: Word | None, weight: int) -> Member:
         draining=word[1],
         weight=weight,
     )
-    return Member(state.region, state.zone, word, endpoint)
+    return Member(state.region, state.zone, word, endpoint, endpoint_text(endpoint))
 
 
 def _call_roll(
     members: Iterable[Member], dirty: Collection[RegionName], old: Mapping[RegionName, Roll]
 ) -> dict[RegionName, Roll]:
     """The rolls with those of the `dirty` regions made anew."""
-    lists: dict[RegionName, dict[ZoneName, list[Member]]] = {}
+    lists: defaultdict[tuple[RegionName, ZoneName], list[Member]] = defaultdict(list)
+    zones: dict[RegionName, dict[ZoneName, Group]] = {}
     for member in members:
         if member.region in dirty:
-            zones = lists.setdefault(member.region, {})
             if member.endpoint is not None:
-                zones.setdefault(member.zone, []).append(member)
+                lists[member.region, member.zone].append(member)
+            elif member.region not in zones:
+                zones[member.region] = {}
+    words: defaultdict[RegionName, list[Word | None]] = defaultdict(list)
+    for (region, zone), listed in lists.items():
+        zones.setdefault(region, {})[zone] = _group(region, zone, listed)
+        words[region] += [member.word for member in listed]
     rolls = {region: roll for region, roll in old.items() if region not in dirty}
-    for region, zones in lists.items():
-        groups = {zone: _group(region, zone, listed) for zone, listed in zones.items()}
-        words = [member.word for listed in zones.values() for member in listed]
-        rolls[region] = Roll(groups, len(words), words.count(_READY))
+    for region, groups in zones.items():
+        rolls[region] = Roll(groups, len(words[region]), words[region].count(_READY))
     return rolls
 
 
 def _group(region: RegionName, zone: ZoneName, listed: list[Member]) -> Group:
     endpoints = tuple([member.endpoint for member in listed if member.endpoint is not None])
-    return Group(region, zone, endpoints, endpoints_text(endpoints))
+    return Group(region, zone, endpoints, short_hash(",".join([one.text for one in listed])))
 
 
 def endpoint_text(one: Endpoint) -> str:
@@ -182,6 +192,11 @@ def endpoint_text(one: Endpoint) -> str:
     )
 
 
-def endpoints_text(endpoints: Iterable[Endpoint]) -> str:
-    """Endpoints in one line, for digests."""
-    return ",".join(map(endpoint_text, endpoints))
+def endpoints_digest(endpoints: Iterable[Endpoint]) -> str:
+    """Of every field of the endpoints, and of their order."""
+    return short_hash(",".join(map(endpoint_text, endpoints)))
+
+
+def short_hash(text: str) -> str:
+    """The first 16 hex digits of the text's SHA-256."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -29,7 +29,8 @@ from seakeep.model.observation import (
 from seakeep.model.system import System
 from seakeep.model.time import SECOND, Duration, Instant
 from seakeep.model.view import Health, InstanceView, View
-from seakeep.observe.verdict import NO_PROBES, Probes, by_kind, judge
+from seakeep.observe.roster import NOBODY, Roster, Workload, roster_of
+from seakeep.observe.verdict import NO_PROBES, PASSING, Probes, by_kind, judge
 
 STALE: Duration = 3 * SECOND
 NODE_GRACE: Duration = 2 * SECOND
@@ -38,10 +39,7 @@ _NODE_PART = "node:"
 
 T = TypeVar("T")
 
-_node = attrgetter("node")
-
-Workload = tuple[ServiceName, str]
-"""(service, workload revision)"""
+_id = attrgetter("id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,8 @@ class ObserveMemory:
     instances: Mapping[InstanceId, InstanceView] = field(default_factory=dict)
     """As last shown: the last verdict decides within a threshold's run, and a view that would
     say the same again is handed out again."""
-    by_service: Mapping[ServiceName, tuple[InstanceView, ...]] = field(default_factory=dict)
+    roster: Roster = NOBODY
+    """Of `instances`."""
     changed: Mapping[ServiceName, Instant] = field(default_factory=dict)
     """As in the last view."""
     samples: tuple[Sample[InstanceState], ...] = ()
@@ -82,7 +81,7 @@ class ObserveMemory:
             for name, one in self.instances.items()
             if (one.last_word or one.health) is Health.UNREADY
         }
-        return replace(self, instances=unready, by_service={}, changed={})
+        return replace(self, instances=unready, roster=NOBODY, changed={})
 
 
 def observe(
@@ -100,20 +99,21 @@ def observe(
     part_samples = _with_last_known(observation.parts, memory.part_samples, _by_id)
     parts = {sample.value.id: sample.value for sample in part_samples if sample.value is not None}
     states = [sample.value for sample in samples if sample.value is not None]
-    gone = _gone(part_samples, dict.fromkeys(map(_node, states)), at, memory.gone)
+    names: Iterable[InstanceId] = list(map(_id, states))
+    roster = memory.roster
+    lasts: Iterable[InstanceView | None] = memory.instances.values()
+    if names == list(memory.instances):
+        names = memory.instances  # as good, and their hashes are known
+    else:
+        roster, lasts = roster_of(states), [memory.instances.get(name) for name in names]
+    gone = _gone(part_samples, roster.nodes, at, memory.gone)
     silent = _silent(part_samples, at, memory.silent)
     doubts = {node: _doubt(node, since, at, parts) for node, since in gone.items()}
-    judged = _judge_all(system, at, samples, states, doubts, memory)
-    by_service = {name: tuple(group) for name, group in judged.groups.items()}
-    changed = {
-        name: at
-        if name in judged.changed or _has_lost(memory, name, members)
-        else memory.changed.get(name, at)
-        for name, members in by_service.items()
-    }
+    views, changed = _judge_all(system, at, samples, states, lasts, doubts, memory)
+    by_service = roster.grouped(views, system.services)
     view = View(
         at=at,
-        instances=judged.instances,
+        instances=dict(zip(names, views, strict=True)),
         by_service=by_service,
         parts=parts,
         endpoints={(one.region, one.cluster): one for one in observation.endpoints},
@@ -122,31 +122,24 @@ def observe(
         pending=pending,
         ordinals={one.service: one.last for one in observation.ordinals},
         silent=silent,
-        changed=changed,
+        changed={
+            name: at
+            if name in changed or len(members) != memory.roster.counts.get(name, 0)
+            else memory.changed.get(name, at)
+            for name, members in by_service.items()
+        },
     )
     return view, ObserveMemory(
-        instances=judged.instances,
-        by_service=by_service,
-        changed=changed,
+        instances=view.instances,
+        roster=roster,
+        changed=view.changed,
         samples=samples,
         part_samples=part_samples,
         gone=gone,
         silent=silent,
-        probes=_worth_knowing(system, memory.probes, judged.workloads),
+        probes=_worth_knowing(system, memory.probes, roster.workloads),
         revision=system.revision,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    """Every instance's view."""
-
-    groups: dict[ServiceName, list[InstanceView]]
-    instances: dict[InstanceId, InstanceView]
-    changed: set[ServiceName]
-    """Services of which an instance has come, or changed in more than its figures."""
-    workloads: dict[Workload, Probes]
-    """All that run."""
 
 
 def _judge_all(
@@ -154,64 +147,75 @@ def _judge_all(
     at: Instant,
     samples: tuple[Sample[InstanceState], ...],
     states: list[InstanceState],
+    lasts: Iterable[InstanceView | None],
     doubts: Mapping[NodeId, Doubt],
     memory: ObserveMemory,
-) -> _Judged:
-    """One pass over all instances, most of the work of observing: what it does for each of them
-    is written out here, and it reads no more of the last view than it must. `states` are the
-    values of the samples, none of which is None here."""
-    groups: dict[ServiceName, list[InstanceView]] = {name: [] for name in system.services}
-    judged = _Judged(groups, {}, set(), {})
-    instances, changed, workloads = judged.instances, judged.changed, judged.workloads
-    before = memory.instances
+) -> tuple[list[InstanceView], set[ServiceName]]:
+    """(the view of every instance, the services of which one has come or changed in more than
+    its figures). Most of the work of observing, and most of that is for instances of which
+    nothing is new but figures: so the loop decides about those by itself, and reads no more of
+    the last view than it must. `states` are the values of the samples, `lasts` their last views."""
     same_spec = memory.revision == system.revision
     oldest = at - STALE
-    service = revision = ""
-    of = NO_PROBES
-    group: list[InstanceView] = []
-    for sample, state in zip(samples, states, strict=True):
-        if state.service != service or state.revision != revision:
-            service, revision = state.service, state.revision
-            group = groups.setdefault(service, [])
-            known = workloads.get((service, revision))
-            of = known or _probes_of((service, revision), system, memory.probes, states)
-            workloads[service, revision] = of
+    probes: dict[Workload, Probes] = {}
+    views: list[InstanceView] = []
+    changed: set[ServiceName] = set()
+    for sample, state, last in zip(samples, states, lasts, strict=True):
         doubt = None
         if sample.observed_at < oldest or (doubts and state.node in doubts):
             doubt = doubts.get(state.node, _SILENT)
-        name = state.id
-        last = before.get(name)
-        # A state that is the same object keeps its verdict, which `judge` would only repeat.
-        if last is not None and last.state is state and same_spec and _says(last, doubt):
-            instances[name] = last
-            group.append(last)
-            continue
+        if last is not None and same_spec:
+            old = last.state
+            if old is state:
+                if _says(last, doubt):
+                    views.append(last)
+                    continue
+            elif (
+                doubt is None
+                and last.detail in PASSING
+                and old.started_at == state.started_at
+                and old.phase is state.phase
+                and old.draining_since == state.draining_since
+                and len(old.probes) == len(state.probes)
+            ):
+                for reading in state.probes:
+                    if not (reading.ok and reading.passed):
+                        break
+                else:
+                    views.append(InstanceView(state, last.health, last.detail))
+                    continue
         if last is not None and last.state.started_at != state.started_at:
             last = None  # of another process
-        health, detail = judge(state, of, None if last is None else last.last_word or last.health)
-        if doubt is None:
-            one = InstanceView(state, health, detail)
-        else:
-            one = InstanceView(state, doubt.health, doubt.detail, health)
-        instances[name] = one
-        group.append(one)
-        # What a process runs, where and at which address is settled when it is started.
-        if (
-            last is None
-            or one.health is not last.health
-            or one.last_word is not last.last_word
-            or state.phase is not last.state.phase
-            or state.draining_since != last.state.draining_since
-        ):
-            changed.add(service)
-    return judged
+        workload = (state.service, state.revision)
+        of = probes.get(workload)
+        if of is None:
+            of = probes[workload] = _probes_of(workload, system, memory.probes, states)
+        one = _judged(state, of, doubt, last)
+        views.append(one)
+        if last is None or not _is_alike(one, last):
+            changed.add(state.service)
+    return views, changed
 
 
-def _has_lost(
-    memory: ObserveMemory, service: ServiceName, members: tuple[InstanceView, ...]
-) -> bool:
-    """Whether there are fewer of a service than in the last view, given that none has come."""
-    return len(members) != len(memory.by_service.get(service, ()))
+def _judged(
+    state: InstanceState, of: Probes, doubt: Doubt | None, last: InstanceView | None
+) -> InstanceView:
+    """`last` is of the same process."""
+    health, detail = judge(state, of, None if last is None else last.last_word or last.health)
+    if doubt is None:
+        return InstanceView(state, health, detail)
+    return InstanceView(state, doubt.health, doubt.detail, health)
+
+
+def _is_alike(one: InstanceView, last: InstanceView) -> bool:
+    """Whether only figures differ. What a process runs, where and at which address is settled
+    when it is started."""
+    return (
+        one.health is last.health
+        and one.last_word is last.last_word
+        and one.state.phase is last.state.phase
+        and one.state.draining_since == last.state.draining_since
+    )
 
 
 _SILENT = Doubt(Health.UNKNOWN, f"no report for over {STALE // SECOND} s")

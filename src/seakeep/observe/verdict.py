@@ -30,6 +30,8 @@ _STARTUP, _READINESS = ProbeKind.STARTUP, ProbeKind.READINESS
 _READY, _UNREADY = Health.READY, Health.UNREADY
 _PASSES = (Health.READY, "readiness: passes")
 _RUNS = (Health.READY, "runs")
+PASSING = (_PASSES[1], _RUNS[1])
+"""The details of instances whose every probe passes; they are READY."""
 
 NO_PROBES = Probes(None, None, None, 0)
 
