@@ -150,7 +150,7 @@ def test_the_story_of_everything(records: list[Record]) -> None:
         ("web-1", "web-1 is restarted", "web-4 starts"),
         ("us-east/a", "node:us-east/a/0 is started", "node:eu-west/a/0 is started"),
         ("eu-west", "edge:eu-west is started", "edge:us-east is started"),
-        ("web", "web has its 6 replicas", "link:us-east is started"),
+        ("web", "web has all that it wants, 6", "link:us-east is started"),
         ("link:us-east", "link:us-east is started", "web-1 starts"),
     ],
 )

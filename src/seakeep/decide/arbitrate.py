@@ -36,7 +36,7 @@ from seakeep.model.view import View
 
 REASONS = {
     "arbitrate.superseded": (
-        "{superseded} of {subject} is dropped: {winner} of the same subject comes first"
+        "{superseded} is dropped: {winner}, which is about {subject} too, overrules it"
     ),
     "arbitrate.pending": "{subject} is not asked for again: {pending} has not ended yet",
 }

@@ -91,7 +91,12 @@ def _names(
     if service.balance.prefer is Prefer.ZONE:
         for zone in zones:
             yield f"{service.name}@{zone}", zone, True
-    yield f"{service.name}.local", None, False
+    yield gateway_cluster(service.name), None, False
+
+
+def gateway_cluster(service: ServiceName) -> str:
+    """What a region's gateway offers of a service to callers in other regions."""
+    return f"{service}.local"
 
 
 # --- clusters ---------------------------------------------------------------

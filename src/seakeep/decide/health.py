@@ -41,28 +41,22 @@ SILENT_RECHECK: Duration = 500 * MILLISECOND
 EXPIRES_AFTER: Duration = 5 * SECOND
 
 REASONS = {
-    "health.restart.exited": (
-        "{subject} is restarted: {detail}, after {failures} failures in a row"
-    ),
-    "health.restart.startup": (
-        "{subject} is restarted: its startup probe failed {count} times ({detail})"
-    ),
-    "health.restart.liveness": (
-        "{subject} is restarted: its liveness probe failed {count} times ({detail})"
-    ),
+    "health.restart.exited": ("{subject} is restarted: {detail} (failure {failures} in a row)"),
+    "health.restart.startup": ("{subject} is restarted: its startup probe fails ({detail})"),
+    "health.restart.liveness": ("{subject} is restarted: its liveness probe fails ({detail})"),
     "health.held.backoff": (
         "{subject} ({detail}) has failed {failures} times in a row: it is restarted {delay_ns}"
         " after it failed, at {until_ns}"
     ),
     "health.held.service": (
-        "{waiting} instances of {subject} fail their liveness probe and wait: {restarting} of"
-        " {instances} are being restarted, at most {limit} may be"
+        "{subject} waits with {waiting} of its restarts for a failing liveness probe: it has"
+        " {restarting} of {instances} restarting already, at most {limit} at a time"
     ),
     "health.held.node": (
-        "{waiting} failed instances on {subject} wait: {starting} processes are starting there,"
-        " at most {limit} may be"
+        "{subject} waits with {waiting} of its restarts: it has {starting} starting already, at"
+        " most {limit} at a time"
     ),
-    "health.silent": ("{instances} instances on {subject} are left as they are: {detail}"),
+    "health.silent": "what runs on {subject} ({instances} in all) is left as it is: {detail}",
 }
 
 

@@ -15,7 +15,6 @@ from seakeep.decide.weights import WeightMemory, weigh
 from seakeep.model.action import Endpoint
 from seakeep.model.ids import InstanceId, RegionName, ZoneName
 from seakeep.model.observation import Phase
-from seakeep.model.quick import quick_init
 from seakeep.model.system import Service
 from seakeep.model.time import Instant
 from seakeep.model.view import Health, InstanceView, View
@@ -50,7 +49,6 @@ Word = tuple[bool, bool]
 """(healthy, draining) of a member."""
 
 
-@quick_init
 @dataclass(frozen=True, slots=True)
 class Member:
     """What balancers were told about one instance."""

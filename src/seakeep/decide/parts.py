@@ -35,11 +35,11 @@ REASONS = {
     ),
     "parts.held.silent": "{subject} runs but gives no answer; it is replaced at {until_ns}",
     "parts.held.backoff": (
-        "{subject} does not run ({detail}); after {tries} tries the next is at {until_ns}"
+        "{subject} does not run ({detail}); it is tried again at {until_ns} (tries so far: {tries})"
     ),
     "parts.retire": "{subject} is retired: the spec no longer has it, and nothing is left on it",
     "parts.held.retire": (
-        "{subject} is not in the spec any more, but {instances} instances still need it"
+        "{subject} is not in the spec any more, but what runs there ({instances} in all) needs it"
     ),
 }
 

@@ -45,55 +45,63 @@ ASIDE = Backoff(first=5 * SECOND, cap=MINUTE)
 
 REASONS: Mapping[str, str] = {
     "placement.start.missing": (
-        "{instance} starts on {node}: {subject} has {placed} of {wanted} replicas"
+        "{instance} starts on {node}: {subject} has {placed} of the wanted {wanted}"
     ),
     "placement.start.heal": (
-        "{instance} starts on {node} to replace what was lost: {subject} has {placed} of {wanted}"
-        " replicas, {lost} are lost"
+        "{instance} starts on {node} to replace what was lost: {subject} has {placed} of the wanted"
+        " {wanted}, and {lost} lost"
     ),
     "placement.start.replace": (
-        "{instance} starts on {node} before one of {leavers} outdated or misplaced replicas of"
-        " {subject} leaves"
+        "{instance} starts on {node} to take over from a replica of {subject} that is outdated or"
+        " misplaced, {leavers} in all"
     ),
     "placement.start.rebalance": (
         "{instance} starts on {node} to spread {subject} evenly again; one leaves elsewhere once"
         " it is ready"
     ),
     "placement.drain.surplus": (
-        "{subject} drains: {placed} replicas exist, {wanted} are wanted, and its place has most"
-        " to spare"
+        "{subject} drains: its service has {placed} and wants {wanted}, and its place has most to"
+        " spare"
     ),
     "placement.drain.replaced": "{subject} drains: it does not run as the spec now says",
     "placement.drain.place_left": "{subject} drains: {node} is not in the spec any more",
     "placement.drain.rebalance": (
-        "{subject} drains to spread its service evenly again: {ready} others are ready"
+        "{subject} drains to spread its service evenly again, which has {ready} ready"
     ),
     "placement.drain.service_left": "{subject} drains: its service is not in the spec any more",
-    "placement.stop.drained": "{subject} stops: no balancer lists it, and it drained {drained_ns}",
+    "placement.stop.drained": (
+        "{subject} stops: it has drained for {drained_ns}, and no balancer sends it requests"
+    ),
     "placement.stop.exited": "{subject} is forgotten: it was leaving and its process has exited",
     "placement.stop.lost": "{subject} is forgotten: lost with {node}, and replaced",
     "placement.held.surge": (
-        "{waiting} replacements of {subject} wait: {live} instances are live, {limit} may be"
+        "{subject} waits with {waiting} of its replacements: it has {live} live instances already,"
+        " and may have {limit}"
     ),
     "placement.held.node": (
-        "{waiting} replicas of {subject} wait for {node}, which may be back in a moment"
+        "{subject} waits with {waiting} of its replicas for {node}, which may be back in a moment"
     ),
     "placement.held.starting": (
-        "{waiting} replicas of {subject} wait: {limit} instances at most start on {node} at once"
+        "{subject} waits with {waiting} of its replicas: at most {limit} may be starting on {node}"
+        " at once"
     ),
     "placement.held.ready": (
-        "{waiting} replicas of {subject} stay for now: {ready} are ready, {floor} must be"
+        "{subject} keeps {waiting} more than wanted for now: it has {ready} ready, and must have"
+        " {floor}"
     ),
     "placement.held.serving": "{subject} has drained, but balancers still send requests to it",
     "placement.overflow": (
-        "{replicas} replicas of {subject} are elsewhere for want of room in {region}"
+        "{subject} has {replicas} of its replicas elsewhere, for want of room in {region}"
     ),
     "placement.no_capacity": (
-        "{replicas} of {wanted} replicas of {subject} have no place: no {short} left on {nodes}"
-        " nodes for {cpu_millicores} millicores and {memory_bytes} bytes more"
+        "{subject} has no place for {replicas} of the wanted {wanted}: they need {cpu_millicores}"
+        " of CPU and {memory_bytes} of memory, and its nodes (there are {nodes}) have too little"
+        " {short} left"
     ),
-    "placement.aside": "{subject} is left alone until {until_ns}: {failures} starts failed there",
-    "placement.settled": "{subject} has its {replicas} replicas, ready and evenly spread",
+    "placement.aside": (
+        "{subject} is left alone until {until_ns}: starts fail there (the last {failures} did)"
+    ),
+    "placement.settled": "{subject} has all that it wants, {replicas}: ready and evenly spread",
 }
 
 

@@ -30,13 +30,14 @@ from seakeep.decide.clusters import (
     Plan,
     Summary,
     build,
+    gateway_cluster,
     plans_of,
     summary_of,
 )
 from seakeep.decide.members import NOBODY, Roll, ServiceMemory, enroll
 from seakeep.model.action import Action, Guard, SetEndpoints
-from seakeep.model.decision import Decision, Reason
-from seakeep.model.ids import RegionName, ServiceName, ZoneName
+from seakeep.model.decision import Decision, Number, Reason
+from seakeep.model.ids import RegionName, ServiceName, ZoneName, zone_path
 from seakeep.model.observation import AppliedEndpoints, PartKind
 from seakeep.model.system import System
 from seakeep.model.time import MILLISECOND, SECOND, Duration, Instant
@@ -49,20 +50,24 @@ ADOPTION_GRACE: Duration = 5 * SECOND
 
 REASONS = {
     "traffic.endpoints": (
-        "the balancer of {region} is given {cluster}: {ready} of {members} members ready here,"
-        " {regions_ready} of {regions} other regions"
+        "the balancer of {region} is given {subject} for callers in {callers} (ready here: {ready}"
+        " of {members}, other regions ready: {regions_ready} of {regions})"
+    ),
+    "traffic.endpoints.gateway": (
+        "the gateway of {region} is given {subject} for callers in {callers} (ready: {ready} of"
+        " {members})"
     ),
     "traffic.held.backoff": (
-        "the balancer of {region} has not taken {cluster} yet; after {tries} tries the next is"
-        " at {until_ns}"
+        "the {role} of {region} has not taken {subject} for callers in {callers} yet; it is tried"
+        " again at {until_ns} (tries so far: {tries})"
     ),
     "traffic.held.adoption": (
-        "the balancer of {region} keeps {cluster} as it is until {until_ns}: it serves {instances}"
-        " instances that no node has told of yet"
+        "the {role} of {region} keeps {subject} for callers in {callers} as it is until {until_ns}:"
+        " of what it serves, {instances} in all, no node has told yet"
     ),
     "traffic.held.edge": "the balancer of {subject} does not run: it cannot be told anything",
-    "traffic.elsewhere": "no member of {subject} is ready in {region}: its calls go to {to}",
-    "traffic.nobody": "no member of {subject} is ready anywhere",
+    "traffic.elsewhere": "no instance of {subject} is ready in {region}: calls go to {to}",
+    "traffic.nobody": "no instance of {subject} is ready anywhere",
 }
 
 Key = tuple[RegionName, str]
@@ -214,21 +219,16 @@ class _Ask:
             digest=cluster.digest,
         )
         self.actions.append(action)
-        self.reasons.append(
-            Reason(
-                code="traffic.endpoints",
-                subject=service,
-                numbers=(
-                    ("region", region),
-                    ("cluster", name),
-                    ("ready", cluster.roll.ready),
-                    ("members", cluster.roll.members),
-                    ("regions_ready", cluster.gateways.ready),
-                    ("regions", len(cluster.gateways.localities)),
-                ),
-                action=action.id,
-            )
+        code, beside = "traffic.endpoints.gateway", cluster.gateways
+        numbers: tuple[tuple[str, Number], ...] = (
+            *_whose(key, service),
+            ("ready", cluster.roll.ready),
+            ("members", cluster.roll.members),
         )
+        if name != gateway_cluster(service):
+            code = "traffic.endpoints"
+            numbers += (("regions_ready", beside.ready), ("regions", len(beside.localities)))
+        self.reasons.append(Reason(code=code, subject=service, numbers=numbers, action=action.id))
 
     def _is_adopting(self, key: Key, service: ServiceName, applied: AppliedEndpoints) -> bool:
         if self._view.at >= self._adopted_at:
@@ -241,8 +241,7 @@ class _Ask:
                     code="traffic.held.adoption",
                     subject=service,
                     numbers=(
-                        ("region", key[0]),
-                        ("cluster", key[1]),
+                        *_whose(key, service),
                         ("instances", unheard),
                         ("until_ns", self._adopted_at),
                     ),
@@ -256,8 +255,7 @@ class _Ask:
                 code="traffic.held.backoff",
                 subject=service,
                 numbers=(
-                    ("region", key[0]),
-                    ("cluster", key[1]),
+                    *_whose(key, service),
                     ("tries", sent.tries),
                     ("until_ns", sent.next_at),
                 ),
@@ -292,6 +290,17 @@ class _Ask:
                 self.reasons.append(Reason(code="traffic.nobody", subject=name))
 
 
+def _whose(key: Key, service: ServiceName) -> tuple[tuple[str, Number], ...]:
+    """Which cluster a reason is about: by name, and in words."""
+    region, cluster = key
+    role, callers = "balancer", region
+    if cluster == gateway_cluster(service):
+        role, callers = "gateway", "other regions"
+    elif cluster != service:
+        callers = zone_path(region, cluster.removeprefix(f"{service}@"))
+    return (("region", region), ("cluster", cluster), ("role", role), ("callers", callers))
+
+
 def endpoints_id(key: Key, sent: Sent) -> str:
     """`endpoints:us-east:web:<digest>`, with `.2` for a second try."""
     retry = f".{sent.tries}" if sent.tries > 1 else ""
@@ -312,7 +321,7 @@ def _clusters_of(
             continue
         if cluster == name or cluster.startswith(f"{name}@"):
             leaving.append((cluster, cluster.partition("@")[2] or None, True))
-        elif cluster == f"{name}.local":
+        elif cluster == gateway_cluster(name):
             leaving.append((cluster, None, False))
     return leaving
 

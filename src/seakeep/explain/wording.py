@@ -2,7 +2,8 @@
 
 Templates come from the controllers (`decide.reasons.REASONS`) and are handed in: code ->
 sentence with placeholders for the subject and the numbers. A figure whose name ends in `_ns` is
-a duration, unless it ends in `until_ns` or `at_ns`: then it is an instant.
+a duration, unless it ends in `until_ns` or `at_ns`: then it is an instant. One whose name ends in
+`_bytes` or `_millicores` is an amount of memory or CPU.
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from string import Formatter
 
 from seakeep.model.decision import Number, Reason
 from seakeep.model.time import HOUR, MICROSECOND, MILLISECOND, MINUTE, SECOND, Duration, Instant
+from seakeep.model.units import format_bytes, format_cpu
 
 INSTANTS = ("until_ns", "at_ns")
 
@@ -40,6 +42,10 @@ def figure(name: str, number: Number, wall_offset: Duration | None = None) -> st
         return clock_time(number, wall_offset)
     if name.endswith("_ns"):
         return duration(round(number))
+    if isinstance(number, int) and name.endswith("_bytes"):
+        return format_bytes(number)
+    if isinstance(number, int) and name.endswith("_millicores"):
+        return format_cpu(number)
     return f"{number:.6g}" if isinstance(number, float) else str(number)
 
 

@@ -9,7 +9,6 @@ from typing import TypeAlias
 
 from seakeep.model.ids import ActionId, InstanceId, NodeId, RegionName, ServiceName, ZoneName
 from seakeep.model.observation import PartKind
-from seakeep.model.quick import quick_init
 from seakeep.model.system import Workload
 from seakeep.model.time import Duration, Instant
 
@@ -68,7 +67,6 @@ class StopInstance:
     grace: Duration
 
 
-@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """One address of a cluster. `instance` is None for another region's gateway."""
@@ -81,7 +79,6 @@ class Endpoint:
     weight: int = 1
 
 
-@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Locality:
     """Endpoints of one zone (or of one other region's gateway, zone None) and their priority:
