@@ -167,11 +167,16 @@ def _sure_seats(
         seats = [(2 * weight * numerator + unit) // (2 * unit) for weight in weights]
         return list(map(min, limits, map(max, firm, seats)))
 
+    sure = firm
     low, high = 0, 2 * total * _STEPS
     for _ in range(16):
         middle = (low + high) // 2
-        if sum(at(middle)) <= total:
-            low = middle
-        else:
+        seats = at(middle)
+        missing = total - sum(seats)
+        if missing < 0:
             high = middle
-    return at(low)
+        else:
+            low, sure = middle, seats
+            if missing <= len(parties):
+                break
+    return sure
