@@ -33,7 +33,7 @@ from seakeep.engines.local.envoy_admin import EdgeAdmin
 from seakeep.engines.local.envoy_config import envoy_argv, write_bootstrap, write_config
 from seakeep.engines.local.envoy_endpoints import write_endpoints
 from seakeep.engines.local.layout import Layout
-from seakeep.engines.local.state import listening_octets
+from seakeep.engines.local.octets import listening_octets
 from seakeep.model.action import Endpoint, Guard, Locality, SetEndpoints
 from seakeep.model.observation import Address
 from seakeep.model.system import (

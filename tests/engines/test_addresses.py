@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from seakeep.engines.local.addresses import AddressBook, book_from
 from seakeep.engines.local.layout import Layout, layout_for
-from seakeep.engines.local.state import load_state, new_state, release_octets, save_state
+from seakeep.engines.local.octets import claim, lease_octets, release_octets
+from seakeep.engines.local.state import load_state, new_state, save_state
 
 names = st.from_regex(r"[a-z][a-z0-9]{0,5}", fullmatch=True)
 
@@ -66,17 +67,37 @@ def layouts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Layout]:
 
 def test_two_systems_get_different_addresses(layouts: list[Layout]) -> None:
     one, other = layouts
-    first, second = new_state(one, 2), new_state(other, 2)
+    (first, held), (second, also_held) = new_state(one, 2), new_state(other, 2)
     assert abs(first.book.first_octet - second.book.first_octet) >= 16
     assert first.token != second.token
+    held.close()
     release_octets(one)
-    assert new_state(one, 2).book.first_octet == first.book.first_octet
+    again, held = new_state(one, 2)
+    assert again.book.first_octet == first.book.first_octet
+    held.close()
+    also_held.close()
+
+
+def test_what_another_user_has_claimed_is_not_leased(layouts: list[Layout]) -> None:
+    one, other = layouts
+    first, held = lease_octets(one, 40)
+    release_octets(one)  # another user's leases cannot be read: only the claim shows
+    second, also_held = lease_octets(other, 16)
+    try:
+        assert not first <= second < first + 40
+        with pytest.raises(OSError, match="in use"):
+            claim(second, 16)
+    finally:
+        held.close()
+        also_held.close()
+    claim(second, 16).close()
 
 
 def test_state_survives_a_round_trip(layouts: list[Layout]) -> None:
     layout = layouts[0]
     assert load_state(layout) is None
-    state = new_state(layout, 2)
+    state, held = new_state(layout, 2)
+    held.close()
     state.epoch = 3
     state.condemned["web-1"] = "east/a/0"
     state.edges["east"] = state.book.edge("east", 8080)

@@ -22,7 +22,7 @@ from seakeep.engines.local.envoy_config import envoy_argv, write_bootstrap, writ
 from seakeep.engines.local.envoy_endpoints import write_endpoints
 from seakeep.engines.local.layout import Layout
 from seakeep.engines.local.link_client import link_argv, write_link_config
-from seakeep.engines.local.state import listening_octets
+from seakeep.engines.local.octets import listening_octets
 from seakeep.model.action import Endpoint, Guard, Locality, SetEndpoints
 from seakeep.model.observation import Address
 from seakeep.model.system import (

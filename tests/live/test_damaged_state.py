@@ -75,7 +75,8 @@ def test_damaged_and_stale_leases_are_no_obstacle(tmp_path: Path, content: str) 
     leases.write_text(content)
     code = (
         "from pathlib import Path; from seakeep.engines.local.layout import layout_for; "
-        "from seakeep.engines.local.state import new_state, release_octets; import sys; "
+        "from seakeep.engines.local.octets import release_octets; "
+        "from seakeep.engines.local.state import new_state; import sys; "
         "here = layout_for(Path(sys.argv[1])); here.create(); new_state(here, 2); "
         "print(here.sockets.parent.joinpath('leases.json').read_text()); release_octets(here)"
     )

@@ -4,10 +4,12 @@ import asyncio
 import dataclasses
 import os
 import signal
+import socket
 
 import pytest
 
-from seakeep.engines.local.envoy_config import write_config
+from seakeep.engines.local.envoy_admin import ConfigRejected
+from seakeep.engines.local.envoy_config import push_again, write_config
 from seakeep.model.system import Balance, BalancePolicy, Route
 from seakeep.model.time import MILLISECOND
 from tests.live.envoy_rig import rig, service, system, until, zone
@@ -54,6 +56,20 @@ def test_pushes_under_load_fail_no_request() -> None:
             asyncio.get_running_loop().run_in_executor(None, push)
 
         assert asyncio.run(load_and(made, in_a_thread, "/sleep/0.02", 3)) == {200: 300}
+
+
+def test_an_address_that_was_in_use_is_tried_again() -> None:
+    with rig(system(service("web"))) as made:
+        edge = made.book.edge("us", made.system.edge.port)
+        with socket.create_server((edge.host, edge.port)):
+            with pytest.raises(ConfigRejected, match="in use"):
+                made.start_edge("us")
+        push_again(made.layout, "us")
+        versions = write_config(made.system, "us", made.book, made.layout)
+        until(
+            lambda: asyncio.run(made.admin("us").listeners_taken(versions.listeners)),
+            "the listeners are taken",
+        )
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])

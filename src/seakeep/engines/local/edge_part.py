@@ -7,11 +7,12 @@ from typing import Any
 
 from seakeep.engines.local.addresses import AddressBook
 from seakeep.engines.local.clock import BootClock
-from seakeep.engines.local.envoy_admin import EdgeAdmin
+from seakeep.engines.local.envoy_admin import ConfigRejected, EdgeAdmin
 from seakeep.engines.local.envoy_config import (
     ConfigVersions,
     access_log,
     envoy_argv,
+    push_again,
     write_bootstrap,
     write_config,
 )
@@ -70,9 +71,14 @@ class EdgePart(Part):
         if not await self._admin.ready():
             raise ConnectionError("not ready")
         if self._versions is not None:
-            await self._admin.await_taken(
-                listeners=self._versions.listeners, clusters=self._versions.clusters
-            )
+            try:
+                await self._admin.await_taken(
+                    listeners=self._versions.listeners, clusters=self._versions.clusters
+                )
+            except ConfigRejected:
+                # What was in its way may be gone by the next start: an address in use, say.
+                push_again(self.layout, self.record.region)
+                raise
         self._applied = {}
         self._counting = asyncio.create_task(self._count())
 

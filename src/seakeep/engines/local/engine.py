@@ -22,6 +22,7 @@ from seakeep.engines.local.layout import Layout
 from seakeep.engines.local.link_part import LinkPart
 from seakeep.engines.local.node_client import NodeError
 from seakeep.engines.local.node_part import NodePart
+from seakeep.engines.local.octets import Claim
 from seakeep.engines.local.parts import Part, PartError
 from seakeep.engines.local.state import (
     EngineState,
@@ -78,6 +79,7 @@ class LocalEngine:
         self.project = project
         self._system: System | None = None
         self._state: EngineState | None = load_state(layout)
+        self._claim = Claim()
         self._parts: dict[str, Part] = {}
         self._outcomes: list[Outcome] = []
         self._seq = 0
@@ -98,7 +100,7 @@ class LocalEngine:
         adopts everything that an earlier supervisor left running."""
         first = self._system is None
         if self._state is None:
-            self._state = new_state(self.layout, len(system.regions))
+            self._state, self._claim = new_state(self.layout, len(system.regions))
         state = self._state
         state.book.admit(system)
         state.edges = {name: state.book.edge(name, system.edge.port) for name in system.regions}
@@ -149,6 +151,7 @@ class LocalEngine:
         """Let go: everything keeps running, and a new engine adopts it. May be called again."""
         if not self._thread.is_alive():
             return
+        self._claim.close()
         self._run(self._release(), 5.0)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5.0)

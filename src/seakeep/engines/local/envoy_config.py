@@ -118,6 +118,14 @@ def write_config(
     return versions
 
 
+def push_again(layout: Layout, region: RegionName) -> None:
+    """Have Envoy read listeners and clusters once more: it does not try again by itself what
+    it has not taken, and reads only what is moved into place."""
+    for path in (clusters_path(layout, region), listeners_path(layout, region)):
+        if path.exists():
+            _move_into_place(path, path.read_text())
+
+
 def discovery(version: str, resources: Sequence[Json]) -> Json:
     """What Envoy reads: resources and the version that it will say it has taken."""
     return {"version_info": version, "resources": list(resources)}
@@ -145,10 +153,14 @@ def replace_if_changed(path: Path, content: Json) -> bool:
             return False
     except FileNotFoundError:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _move_into_place(path, text)
+    return True
+
+
+def _move_into_place(path: Path, text: str) -> None:
     fresh = path.parent.parent / f".{path.parent.name}.{path.name}.{os.getpid()}.new"
     fresh.write_text(text)
     fresh.replace(path)
-    return True
 
 
 # --- bootstrap --------------------------------------------------------------

@@ -6,12 +6,8 @@ atomic rename, before what it describes is relied upon.
 """
 
 import contextlib
-import fcntl
-import os
 import re
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,16 +15,15 @@ from typing import Any
 import orjson
 
 from seakeep.engines.local import processes
-from seakeep.engines.local.addresses import AddressBook, book_from, has_whole_loopback
+from seakeep.engines.local.addresses import AddressBook, book_from
+from seakeep.engines.local.files import replace_file
 from seakeep.engines.local.layout import Layout
+from seakeep.engines.local.octets import Claim, lease_octets, span_for
 from seakeep.engines.local.processes import Identity
 from seakeep.model.observation import Address, PartKind
 from seakeep.model.time import Instant
 
 FORMAT = 1
-OCTET_FIRST = 10
-OCTET_LAST = 250
-OCTETS_PER_SYSTEM = 16
 TOKEN = re.compile(r"^[0-9a-f]{16}$")
 
 
@@ -148,21 +143,7 @@ def save_state(layout: Layout, state: EngineState) -> None:
         "homes": state.homes,
         "condemned": state.condemned,
     }
-    _replace(layout.identity, orjson.dumps(tree, option=orjson.OPT_INDENT_2))
-
-
-def _replace(path: Path, content: bytes) -> None:
-    fresh = path.with_suffix(".new")
-    try:
-        with fresh.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        with contextlib.suppress(OSError):
-            fresh.unlink()
-        raise
-    fresh.rename(path)
+    replace_file(layout.identity, orjson.dumps(tree, option=orjson.OPT_INDENT_2))
 
 
 def systems_at(layout: Layout) -> list[str]:
@@ -177,71 +158,11 @@ def systems_at(layout: Layout) -> list[str]:
     return sorted(system for system in systems if TOKEN.match(system))
 
 
-def new_state(layout: Layout, regions: int) -> EngineState:
-    """A fresh state with addresses that no other system on this machine uses."""
-    octet = _lease_octets(layout, max(OCTETS_PER_SYSTEM, regions + 8))
-    return EngineState(token=secrets.token_hex(8), book=AddressBook(first_octet=octet))
-
-
-def release_octets(layout: Layout) -> None:
-    """Give the addresses back, at the end of the system."""
-    with _leases(layout.sockets.parent) as leases:
-        leases.pop(str(layout.state), None)
-
-
-def _lease_octets(layout: Layout, span: int) -> int:
-    """The first of `span` second octets that are nobody's. Leases of systems whose state is
-    gone are void; other users' systems are seen by what listens."""
-    with _leases(layout.sockets.parent) as leases:
-        for path in [path for path in leases if not Path(path).exists()]:
-            del leases[path]
-        taken = listening_octets()
-        for first, length in leases.values():
-            taken.update(range(first, first + length))
-        for first in range(OCTET_FIRST, OCTET_LAST - span + 2, OCTETS_PER_SYSTEM):
-            if taken.isdisjoint(range(first, first + span)):
-                leases[str(layout.state)] = (first, span)
-                return first
-    raise OSError("no free block of loopback addresses: too many systems run on this machine")
-
-
-@contextmanager
-def _leases(folder: Path) -> Iterator[dict[str, tuple[int, int]]]:
-    """The leases of this user, to be read and changed. A damaged file counts as empty: systems
-    that run are seen by what listens."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / "leases.json"
-    with (folder / "leases.lock").open("a+b") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        before = path.read_bytes() if path.exists() else b""
-        leases = _read_leases(before)
-        yield leases
-        after = orjson.dumps(leases)
-        if after != before:
-            _replace(path, after)
-
-
-def _read_leases(content: bytes) -> dict[str, tuple[int, int]]:
-    try:
-        return {
-            str(path): (int(first), int(length))
-            for path, (first, length) in orjson.loads(content or b"{}").items()
-        }
-    except (ValueError, TypeError, AttributeError):
-        return {}
-
-
-def listening_octets() -> set[int]:
-    """Second octets X of the addresses 127.X.*.* on which something listens (Linux)."""
-    if not has_whole_loopback():
-        return set()
-    octets = set()
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        raw = bytes.fromhex(fields[1].partition(":")[0])[::-1]
-        if fields[3] == "0A" and raw[0] == 127 and raw[1:] != b"\0\0\1":
-            octets.add(raw[1])
-    return octets
+def new_state(layout: Layout, regions: int) -> tuple[EngineState, Claim]:
+    """A fresh state with addresses that no other system on this machine uses, and the claim to
+    them, which is to be held until something listens there."""
+    octet, claim = lease_octets(layout, span_for(regions))
+    return EngineState(token=secrets.token_hex(8), book=AddressBook(first_octet=octet)), claim
 
 
 def _part(tree: dict[str, object]) -> PartRecord:
