@@ -29,9 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from seakeep.engines.local.addresses import AddressBook
-from seakeep.engines.local.envoy_admin import EdgeAdmin
-from seakeep.engines.local.envoy_config import envoy_argv, write_bootstrap, write_config
-from seakeep.engines.local.envoy_endpoints import write_endpoints
+from seakeep.engines.local.envoy.admin import EdgeAdmin
+from seakeep.engines.local.envoy.config import envoy_argv, write_bootstrap, write_config
+from seakeep.engines.local.envoy.endpoints import write_endpoints
 from seakeep.engines.local.layout import Layout
 from seakeep.engines.local.octets import listening_octets
 from seakeep.model.action import Endpoint, Guard, Locality, SetEndpoints

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from seakeep.engines.local.node_codec import (
+from seakeep.engines.local.node.codec import (
     CodecError,
     decode_line,
     decode_state,

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from seakeep.engines.local.node_logs import rotate
+from seakeep.engines.local.node.logs import rotate
 
 
 def test_keeps_what_it_should_while_the_writer_goes_on(tmp_path: Path) -> None:

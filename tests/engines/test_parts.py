@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 from seakeep.engines.local import processes
-from seakeep.engines.local.node_client import power_off
+from seakeep.engines.local.node.client import power_off
 from seakeep.engines.local.parts import part_token
 from seakeep.model.ids import LABEL
 

@@ -11,8 +11,8 @@ import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from seakeep.engines.local.clock import boot_clock
-from seakeep.engines.local.probe_checks import run_check
-from seakeep.engines.local.probes import Prober
+from seakeep.engines.local.node.checks import run_check
+from seakeep.engines.local.node.probes import Prober
 from seakeep.model.observation import Address, ProbeReading
 from seakeep.model.system import (
     Check,

@@ -17,11 +17,11 @@ from types import TracebackType
 from typing import Any
 
 from seakeep.engines.local.addresses import AddressBook
-from seakeep.engines.local.envoy_admin import EdgeAdmin
-from seakeep.engines.local.envoy_config import envoy_argv, write_bootstrap, write_config
-from seakeep.engines.local.envoy_endpoints import write_endpoints
+from seakeep.engines.local.envoy.admin import EdgeAdmin
+from seakeep.engines.local.envoy.config import envoy_argv, write_bootstrap, write_config
+from seakeep.engines.local.envoy.endpoints import write_endpoints
 from seakeep.engines.local.layout import Layout
-from seakeep.engines.local.link_client import link_argv, write_link_config
+from seakeep.engines.local.link.client import link_argv, write_link_config
 from seakeep.engines.local.octets import listening_octets
 from seakeep.model.action import Endpoint, Guard, Locality, SetEndpoints
 from seakeep.model.observation import Address

@@ -13,7 +13,7 @@ from typing import Any
 
 from seakeep.engines.local.cgroups import remove_all
 from seakeep.engines.local.layout import Layout
-from seakeep.engines.local.node_client import NodeClient, NodeReport, start_agent
+from seakeep.engines.local.node.client import NodeClient, NodeReport, start_agent
 from seakeep.engines.local.processes import Identity, is_alive, kill_strays, reap, strays
 from seakeep.model.observation import Address, InstanceState, Phase, ProbeReading
 from seakeep.model.system import (

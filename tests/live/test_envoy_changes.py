@@ -8,8 +8,8 @@ import socket
 
 import pytest
 
-from seakeep.engines.local.envoy_admin import ConfigRejected
-from seakeep.engines.local.envoy_config import push_again, write_config
+from seakeep.engines.local.envoy.admin import ConfigRejected
+from seakeep.engines.local.envoy.config import push_again, write_config
 from seakeep.model.system import Balance, BalancePolicy, Route
 from seakeep.model.time import MILLISECOND
 from tests.live.envoy_rig import rig, service, system, until, zone
@@ -61,9 +61,9 @@ def test_pushes_under_load_fail_no_request() -> None:
 def test_an_address_that_was_in_use_is_tried_again() -> None:
     with rig(system(service("web"))) as made:
         edge = made.book.edge("us", made.system.edge.port)
-        with socket.create_server((edge.host, edge.port)):
-            with pytest.raises(ConfigRejected, match="in use"):
-                made.start_edge("us")
+        taken = socket.create_server((edge.host, edge.port))
+        with taken, pytest.raises(ConfigRejected, match="in use"):
+            made.start_edge("us")
         push_again(made.layout, "us")
         versions = write_config(made.system, "us", made.book, made.layout)
         until(

@@ -9,8 +9,8 @@ from collections import Counter
 
 import pytest
 
-from seakeep.engines.local.envoy_admin import ConfigRejected
-from seakeep.engines.local.envoy_config import (
+from seakeep.engines.local.envoy.admin import ConfigRejected
+from seakeep.engines.local.envoy.config import (
     access_log,
     envoy_argv,
     listeners_path,

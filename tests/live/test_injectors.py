@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from seakeep.engines.local import cgroups, process_table, processes
-from seakeep.engines.local.link_client import LinkClient
+from seakeep.engines.local.link.client import LinkClient
 from seakeep.engines.local.power import Power
 from tests.live.chaos import crash_supervisor, whole
 from tests.live.systems import Running, eventually, running

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from seakeep.engines.local.link_client import LinkClient, LinkError, hold_fault
+from seakeep.engines.local.link.client import LinkClient, LinkError, hold_fault
 from seakeep.model.observation import Address
 from seakeep.model.system import Protocol
 from seakeep.model.time import MILLISECOND
@@ -222,7 +222,7 @@ def test_an_added_delay_is_added_and_goes() -> None:
 def test_a_fault_ends_with_its_holder_even_by_sigkill() -> None:
     hold = (
         "import sys, time, pathlib\n"
-        "from seakeep.engines.local.link_client import hold_fault\n"
+        "from seakeep.engines.local.link.client import hold_fault\n"
         "with hold_fault(pathlib.Path(sys.argv[1]), 'partition', target='eu', direction='both'):\n"
         "    print('held', flush=True); time.sleep(600)\n"
     )

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from seakeep.engines.local.node_client import (
+from seakeep.engines.local.node.client import (
     NodeClient,
     NodeError,
     NodeRefused,
     agent_of,
     start_agent,
 )
-from seakeep.engines.local.node_logs import LOG_BYTES_MAX
+from seakeep.engines.local.node.logs import LOG_BYTES_MAX
 from seakeep.engines.local.processes import Identity, identify, is_alive, strays, wait_gone
 from seakeep.model.observation import Address, Phase
 from seakeep.model.system import ExecCheck, HttpCheck, ProbeKind

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from seakeep.engines.local.cgroups import find_hierarchies
-from seakeep.engines.local.node_client import NodeError, hold_fault, power_off
+from seakeep.engines.local.node.client import NodeError, hold_fault, power_off
 from seakeep.engines.local.power import Power, PowerCutError
 from seakeep.engines.local.processes import reap, strays, usage
 from seakeep.model.observation import Phase
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.live
 HOLDER = """
 import sys, time
 from pathlib import Path
-from seakeep.engines.local.node_client import hold_fault
+from seakeep.engines.local.node.client import hold_fault
 with hold_fault(Path(sys.argv[1]), "freeze", instance="web-1"):
     print("held", flush=True)
     time.sleep(600)
@@ -208,7 +208,7 @@ def test_power_off_and_power_held(tmp_path: Path) -> None:
 
 async def start_dark(node: LiveNode) -> None:
     """Start an agent that should find no power."""
-    from seakeep.engines.local.node_client import start_agent
+    from seakeep.engines.local.node.client import start_agent
     from seakeep.engines.local.processes import wait_gone
 
     agent = start_agent(node.layout, NODE, system="shop", token=node.token, cwd=node.folder)

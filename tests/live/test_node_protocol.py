@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from seakeep.engines.local.node_codec import LINE_BYTES_MAX
+from seakeep.engines.local.node.codec import LINE_BYTES_MAX
 from seakeep.engines.local.processes import is_alive
 from tests.live.nodes import NODE, LiveNode, live_node
 

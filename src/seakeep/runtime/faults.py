@@ -10,8 +10,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from seakeep.engines.local import link_client, node_client, processes
+from seakeep.engines.local import processes
 from seakeep.engines.local.layout import Layout
+from seakeep.engines.local.link import client as link_client
+from seakeep.engines.local.node import client as node_client
 from seakeep.engines.local.parts import part_token
 from seakeep.engines.local.power import Power
 from seakeep.engines.local.state import EngineState, PartRecord, load_state

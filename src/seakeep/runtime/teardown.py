@@ -18,7 +18,7 @@ import orjson
 
 from seakeep.engines.local import cgroups, processes
 from seakeep.engines.local.layout import Layout
-from seakeep.engines.local.node_client import NodeError, ask_once
+from seakeep.engines.local.node.client import NodeError, ask_once
 from seakeep.engines.local.octets import release_octets
 from seakeep.engines.local.processes import Identity
 from seakeep.engines.local.state import (

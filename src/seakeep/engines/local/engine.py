@@ -15,13 +15,13 @@ from typing import Any, Protocol, assert_never
 
 from seakeep.engines.local.clock import BootClock
 from seakeep.engines.local.complain import complain
-from seakeep.engines.local.edge_part import EdgePart
-from seakeep.engines.local.envoy_admin import AdminError
+from seakeep.engines.local.envoy.admin import AdminError
+from seakeep.engines.local.envoy.part import EdgePart
 from seakeep.engines.local.instances import Instances, Refused
 from seakeep.engines.local.layout import Layout
-from seakeep.engines.local.link_part import LinkPart
-from seakeep.engines.local.node_client import NodeError
-from seakeep.engines.local.node_part import NodePart
+from seakeep.engines.local.link.part import LinkPart
+from seakeep.engines.local.node.client import NodeError
+from seakeep.engines.local.node.part import NodePart
 from seakeep.engines.local.octets import Claim
 from seakeep.engines.local.parts import Part, PartError
 from seakeep.engines.local.state import (

@@ -13,8 +13,8 @@ from typing import Any
 from seakeep.engines.local.addresses import AddressBook
 from seakeep.engines.local.complain import complain
 from seakeep.engines.local.layout import Layout
-from seakeep.engines.local.node_client import NodeClient, NodeRefused
-from seakeep.engines.local.node_codec import NodeReport
+from seakeep.engines.local.node.client import NodeClient, NodeRefused
+from seakeep.engines.local.node.codec import NodeReport
 from seakeep.model.action import DrainInstance, RestartInstance, StartInstance, StopInstance
 from seakeep.model.ids import InstanceId, NodeId, ServiceName, ordinal_of
 from seakeep.model.observation import InstanceState, Sample, UsedOrdinals

@@ -15,9 +15,9 @@ from pathlib import Path
 from seakeep.engines.local import processes
 from seakeep.engines.local.clock import BootClock
 from seakeep.engines.local.complain import complain
-from seakeep.engines.local.envoy_admin import AdminError, ConfigRejected
+from seakeep.engines.local.envoy.admin import AdminError, ConfigRejected
 from seakeep.engines.local.layout import Layout
-from seakeep.engines.local.node_client import NodeError
+from seakeep.engines.local.node.client import NodeError
 from seakeep.engines.local.power import Power
 from seakeep.engines.local.state import PartRecord
 from seakeep.model.observation import PartKind, PartState

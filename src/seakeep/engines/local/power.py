@@ -40,7 +40,7 @@ class Power:
     @contextlib.contextmanager
     def cut(self, place: str) -> Iterator[None]:
         """Hold the power of a region, zone or node off. What runs there is not ended by this:
-        see `node_client.power_off`. Raises PowerCutError when it is off already."""
+        see `node.client.power_off`. Raises PowerCutError when it is off already."""
         lock = self._open(place)
         try:
             deadline = time.monotonic() + _CUT_TIMEOUT_S

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from seakeep.engines.local.node_codec import (
+from seakeep.engines.local.node.codec import (
     CodecError,
     decode_address,
     decode_identity,

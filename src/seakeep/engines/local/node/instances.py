@@ -21,9 +21,9 @@ from seakeep.engines.local.cgroups import NodeGroups
 from seakeep.engines.local.clock import boot_clock
 from seakeep.engines.local.complain import complain
 from seakeep.engines.local.layout import Layout
-from seakeep.engines.local.node_launch import Place, execute, launch, token_of
-from seakeep.engines.local.node_records import Record, Records
-from seakeep.engines.local.probes import Prober
+from seakeep.engines.local.node.launch import Place, execute, launch, token_of
+from seakeep.engines.local.node.probes import Prober
+from seakeep.engines.local.node.records import Record, Records
 from seakeep.engines.local.processes import (
     Handle,
     Identity,

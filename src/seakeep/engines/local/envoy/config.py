@@ -16,14 +16,14 @@ from pathlib import Path
 import envoy  # type: ignore[import-untyped]  # the wheel has no py.typed
 
 from seakeep.engines.local.addresses import AddressBook
-from seakeep.engines.local.envoy_clusters import (
+from seakeep.engines.local.envoy.clusters import (
     TYPE,
     cluster_names,
     readiness_path,
     render_clusters,
     zone_clusters,
 )
-from seakeep.engines.local.envoy_routes import Json, edge_hosts, service_hosts
+from seakeep.engines.local.envoy.routes import Json, edge_hosts, service_hosts
 from seakeep.engines.local.layout import Layout
 from seakeep.model.ids import RegionName, ServiceName
 from seakeep.model.observation import Address

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-from seakeep.engines.local.node_records import Record
+from seakeep.engines.local.node.records import Record
 from seakeep.engines.local.processes import (
     Handle,
     Identity,

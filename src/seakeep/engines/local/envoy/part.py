@@ -7,8 +7,8 @@ from typing import Any
 
 from seakeep.engines.local.addresses import AddressBook
 from seakeep.engines.local.clock import BootClock
-from seakeep.engines.local.envoy_admin import ConfigRejected, EdgeAdmin
-from seakeep.engines.local.envoy_config import (
+from seakeep.engines.local.envoy.admin import ConfigRejected, EdgeAdmin
+from seakeep.engines.local.envoy.config import (
     ConfigVersions,
     access_log,
     envoy_argv,
@@ -16,7 +16,7 @@ from seakeep.engines.local.envoy_config import (
     write_bootstrap,
     write_config,
 )
-from seakeep.engines.local.envoy_endpoints import write_endpoints
+from seakeep.engines.local.envoy.endpoints import write_endpoints
 from seakeep.engines.local.layout import Layout
 from seakeep.engines.local.parts import Part
 from seakeep.engines.local.processes import Identity

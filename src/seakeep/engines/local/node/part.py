@@ -6,8 +6,8 @@ from collections.abc import Callable
 from seakeep.engines.local.clock import BootClock
 from seakeep.engines.local.instances import Instances
 from seakeep.engines.local.layout import Layout
-from seakeep.engines.local.node_client import NodeClient, NodeError, agent_token, start_agent
-from seakeep.engines.local.node_codec import NodeReport
+from seakeep.engines.local.node.client import NodeClient, NodeError, agent_token, start_agent
+from seakeep.engines.local.node.codec import NodeReport
 from seakeep.engines.local.parts import Part, make_folder
 from seakeep.engines.local.processes import Identity
 from seakeep.engines.local.state import PartRecord

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from seakeep.engines.local.addresses import AddressBook
 from seakeep.engines.local.layout import Layout
-from seakeep.engines.local.link_client import LinkClient, Wires, link_argv, write_link_config
+from seakeep.engines.local.link.client import LinkClient, Wires, link_argv, write_link_config
 from seakeep.engines.local.parts import Part
 from seakeep.engines.local.processes import Identity
 from seakeep.engines.local.state import PartRecord

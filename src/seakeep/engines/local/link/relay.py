@@ -1,9 +1,9 @@
 """The WAN link of a region: its way out to the others, as a process of its own.
 
-    python -m seakeep.engines.local.link --config <json> --control <socket>
+    python -m seakeep.engines.local.link.relay --config <json> --control <socket>
 
 Listens at this region's end of every link and carries bytes to the other region's gateway with
-the declared latency (see `link_wire`). It is configured and disturbed through a Unix socket
+the declared latency (see `link.wire`). It is configured and disturbed through a Unix socket
 that only its owner may open: JSON lines, one answer to each.
 
     {"verb": "configure", "wires": [{"listen": "127.1.102.1:8080", "target": "127.2.253.1:8080",
@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seakeep.engines.local.link_wire import Region, Wire
+from seakeep.engines.local.link.wire import Region, Wire
 
 LINE_BYTES_MAX = 16 << 20
 DIRECTIONS = ("both", "out", "in")

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Sequence
 
 from seakeep.engines.local.clock import boot_clock
-from seakeep.engines.local.probe_checks import Execute, run_check
+from seakeep.engines.local.node.checks import Execute, run_check
 from seakeep.model.observation import Address, ProbeReading
 from seakeep.model.system import Probe, ProbeKind
 from seakeep.model.time import MILLISECOND, SECOND, Duration, Instant, in_seconds

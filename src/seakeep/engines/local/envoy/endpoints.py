@@ -6,13 +6,13 @@ The traffic controller decides who serves; here it is only put into Envoy's term
 from collections.abc import Sequence
 
 from seakeep.engines.local.addresses import AddressBook
-from seakeep.engines.local.envoy_config import (
+from seakeep.engines.local.envoy.config import (
     discovery,
     empty_assignment,
     endpoints_path,
     replace_if_changed,
 )
-from seakeep.engines.local.envoy_routes import Json
+from seakeep.engines.local.envoy.routes import Json
 from seakeep.engines.local.layout import Layout
 from seakeep.model.action import Endpoint, Locality, SetEndpoints
 from seakeep.model.observation import Address

@@ -1,4 +1,4 @@
-"""The agent of one node: `python -m seakeep.engines.local.node --id us-east/a/0 ...`.
+"""The agent of one node: `python -m seakeep.engines.local.node.agent --id us-east/a/0 ...`.
 
 It starts, probes and stops the instances of its node, as a kubelet does, and reports to
 whoever connects to its socket. It decides nothing, and needs nobody: when the supervisor
@@ -18,12 +18,12 @@ from pathlib import Path
 
 from seakeep.engines.local.cgroups import NodeGroups
 from seakeep.engines.local.layout import Layout
-from seakeep.engines.local.node_client import write_agent
-from seakeep.engines.local.node_faults import Faults
-from seakeep.engines.local.node_instances import Instances
-from seakeep.engines.local.node_launch import Place
-from seakeep.engines.local.node_logs import rotate
-from seakeep.engines.local.node_server import Connection, Server
+from seakeep.engines.local.node.client import write_agent
+from seakeep.engines.local.node.faults import Faults
+from seakeep.engines.local.node.instances import Instances
+from seakeep.engines.local.node.launch import Place
+from seakeep.engines.local.node.logs import rotate
+from seakeep.engines.local.node.server import Connection, Server
 from seakeep.engines.local.power import Power
 from seakeep.engines.local.process_table import TOKEN_VARIABLE
 from seakeep.engines.local.processes import identify, kill_strays

@@ -7,7 +7,7 @@ Clusters of a region: `web` as callers in the region see it, `web@a` as callers 
 
 from pathlib import Path
 
-from seakeep.engines.local.envoy_routes import Json, duration
+from seakeep.engines.local.envoy.routes import Json, duration
 from seakeep.model.ids import RegionName
 from seakeep.model.system import (
     BalancePolicy,
@@ -160,7 +160,7 @@ def _health_check(system: System, region: RegionName, service: Service) -> Json:
     """What Envoy itself finds out about endpoints, so that it needs no one to fail over.
 
     Another region's gateway is asked the same question, and answers for its region (see
-    `_health_filter` in envoy_config), so the timeout leaves room for the way there and back.
+    `_health_filter` in `config`), so the timeout leaves room for the way there and back.
     Envoy waits `interval` from the end of one check to the start of the next.
     """
     probe = readiness(service)

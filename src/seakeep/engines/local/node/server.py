@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
 
 from seakeep.engines.local.clock import boot_clock
-from seakeep.engines.local.node_codec import (
+from seakeep.engines.local.node.codec import (
     LINE_BYTES_MAX,
     CodecError,
     Fields,
@@ -26,8 +26,8 @@ from seakeep.engines.local.node_codec import (
     whole,
     whole_or_none,
 )
-from seakeep.engines.local.node_faults import Faults, Hold
-from seakeep.engines.local.node_instances import Failed, Instances, Refused
+from seakeep.engines.local.node.faults import Faults, Hold
+from seakeep.engines.local.node.instances import Failed, Instances, Refused
 from seakeep.model.ids import InstanceId
 from seakeep.model.observation import Address
 from seakeep.model.system import Workload

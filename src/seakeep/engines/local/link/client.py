@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from seakeep.engines.local.addresses import AddressBook
-from seakeep.engines.local.envoy_config import replace_if_changed
+from seakeep.engines.local.envoy.config import replace_if_changed
 from seakeep.engines.local.layout import Layout
-from seakeep.engines.local.link import LINE_BYTES_MAX
+from seakeep.engines.local.link.relay import LINE_BYTES_MAX
 from seakeep.model.ids import RegionName
 from seakeep.model.observation import Address
 from seakeep.model.system import System, link_between
@@ -33,7 +33,7 @@ def link_argv(layout: Layout, region: RegionName) -> list[str]:
     """The command of a region's link."""
     return [
         sys.executable,
-        *("-m", "seakeep.engines.local.link"),
+        *("-m", "seakeep.engines.local.link.relay"),
         *("--config", str(link_config(layout, region))),
         *("--control", str(layout.link_socket(region))),
     ]

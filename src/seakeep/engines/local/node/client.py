@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from seakeep.engines.local.layout import Layout
-from seakeep.engines.local.node_codec import (
+from seakeep.engines.local.node.codec import (
     CodecError,
     NodeReport,
     decode_identity,
@@ -70,7 +70,7 @@ def start_agent(layout: Layout, node: Node, *, system: str, token: str, cwd: Pat
         [
             sys.executable,
             "-m",
-            "seakeep.engines.local.node",
+            "seakeep.engines.local.node.agent",
             *("--id", node.id, "--state", str(layout.state), "--system", system),
             *("--cpu-millicores", str(node.capacity.cpu_millicores)),
             *("--memory-bytes", str(node.capacity.memory_bytes)),

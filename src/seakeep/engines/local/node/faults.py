@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from seakeep.engines.local.node_instances import Instance, Instances, Refused
+from seakeep.engines.local.node.instances import Instance, Instances, Refused
 from seakeep.engines.local.processes import Identity, members, send
 from seakeep.model.ids import InstanceId
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import h11
 
-from seakeep.engines.local.envoy_clusters import service_of
+from seakeep.engines.local.envoy.clusters import service_of
 from seakeep.engines.local.layout import Layout
 from seakeep.model.ids import RegionName, ServiceName
 from seakeep.model.observation import TrafficReading
