@@ -12,7 +12,8 @@ from seakeep.model.time import Clock, Instant
 class Engine(Protocol):
     """Senses and acts; no policy lives here."""
 
-    clock: Clock
+    @property
+    def clock(self) -> Clock: ...
 
     def configure(self, system: System) -> None:
         """What the parts should look like from now on. Starts nothing, stops nothing; parts

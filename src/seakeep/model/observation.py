@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Generic, TypeVar
 
 from seakeep.model.ids import ActionId, InstanceId, NodeId, RegionName, ServiceName, ZoneName
+from seakeep.model.order import Order
 from seakeep.model.system import ProbeKind, Resources
 from seakeep.model.time import Instant
 
@@ -162,6 +163,8 @@ class UsedOrdinals:
 class Observation:
     seq: int
     at: Instant
+    wall: Instant = 0
+    """Unix time of `at`, in ns, for what people say in dates. It may jump; `at` does not."""
     instances: tuple[Sample[InstanceState], ...] = ()
     """Sorted by id (service, then ordinal)."""
     parts: tuple[Sample[PartState], ...] = ()
@@ -175,3 +178,5 @@ class Observation:
     gone is not seen, and comes back with its node."""
     outcomes: tuple[Outcome, ...] = ()
     """New since the last poll, oldest first."""
+    orders: tuple[Order, ...] = ()
+    """Standing orders of operators, sorted by id."""

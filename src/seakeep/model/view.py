@@ -14,6 +14,7 @@ from seakeep.model.observation import (
     PartState,
     TrafficReading,
 )
+from seakeep.model.order import Order
 from seakeep.model.time import Instant
 
 
@@ -75,6 +76,10 @@ class View:
     """By service: the highest ordinal that was ever used, whether its instance is seen or not."""
     silent: Mapping[str, Instant] = field(default_factory=dict)
     """Parts that run but have not answered lately, by id, and since when that is known."""
+    wall: Instant = 0
+    """Unix time of `at`, in ns; it may jump."""
+    orders: Mapping[str, Order] = field(default_factory=dict)
+    """What operators have ordered, by id."""
     changed: Mapping[ServiceName, Instant] = field(default_factory=dict, compare=False)
     """By service: when an instance of it last came, went, or changed in more than its figures
     (those of probes, CPU, memory). Of a service that is not here nothing is known."""

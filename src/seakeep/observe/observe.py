@@ -122,6 +122,8 @@ def observe(
         pending=pending,
         ordinals={one.service: one.last for one in observation.ordinals},
         silent=silent,
+        wall=observation.wall,
+        orders={order.id: order for order in observation.orders},
         changed={
             name: at
             if name in changed or len(members) != memory.roster.counts.get(name, 0)

@@ -1,7 +1,8 @@
 """What changed from one observation to the next, small enough to be kept for every step.
 
-A patch is a JSON object: the new `seq` and `at`, and for every other field that changed its
-own patch. A list whose elements have a key is patched by it:
+A patch is a JSON object: the new `seq` and `at`, `wall` as its lead over `at` where that has
+changed, and for every other field that changed its own patch. A list whose elements have a key
+is patched by it:
 
     {"-": [key], "+": [[index, element]], "~": [[[path], {key: [leaf]}]], "heard": [age]}
 
@@ -51,12 +52,18 @@ KEYS: dict[type, tuple[str, ...]] = {
 
 _encode_int = encoder_of(int)
 
+SCALARS = ("seq", "at", "wall")
+"""Fields of an observation that are no lists."""
+
 REMOVED, ADDED, CHANGED, HEARD = "-", "+", "~", "heard"
 
 
 def delta(before: Observation, after: Observation) -> Json:
     """The patch that turns `before` into `after`."""
     patch: dict[str, Json] = {"seq": _encode_int(after.seq), "at": _encode_int(after.at)}
+    if _lead(after) != _lead(before):
+        lead = after.wall - after.at
+        patch["wall"] = lead if after.wall and _fits(lead) else [after.wall]
     for name, hint in _FIELDS.items():
         old, new = getattr(before, name), getattr(after, name)
         element = get_args(hint)[0]
@@ -73,16 +80,21 @@ def patched(before: Observation, patch: Json) -> Observation:
         fields = {
             name: _list_patched(get_args(_FIELDS[name])[0], getattr(before, name), change, at)
             for name, change in patch.items()
-            if name not in ("seq", "at")
+            if name not in SCALARS
         }
-        return dataclasses.replace(before, seq=patch["seq"], at=at, **fields)
+        lead = patch.get("wall", _lead(before))
+        wall = lead[0] if isinstance(lead, list) else 0 if lead is None else at + lead
+        return dataclasses.replace(before, seq=patch["seq"], at=at, wall=wall, **fields)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise CodecError(f"the change does not fit what came before: {error!r}") from None
 
 
-_FIELDS = {
-    name: hint for name, hint in field_types(Observation).items() if name not in ("seq", "at")
-}
+def _lead(observation: Observation) -> int | None:
+    """Of its wall clock over its own; None when it knows no wall clock."""
+    return observation.wall - observation.at if observation.wall else None
+
+
+_FIELDS = {name: hint for name, hint in field_types(Observation).items() if name not in SCALARS}
 
 
 # --- lists ------------------------------------------------------------------

@@ -6,7 +6,10 @@ supervisor, of node agents and of the processes that come after them can be comp
 
 import time
 
-from seakeep.model.time import Instant
+from seakeep.model.time import MILLISECOND, Instant
+
+STEP_MIN = 50 * MILLISECOND
+"""A change of the system's clock that is told. Slewing adds up to that only slowly."""
 
 _CLOCK_ID = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -19,5 +22,16 @@ def boot_clock() -> Instant:
 class BootClock:
     """`boot_clock` as a `seakeep.model.time.Clock`."""
 
+    def __init__(self) -> None:
+        self._lead = time.time_ns() - boot_clock()
+
     def now(self) -> Instant:
         return boot_clock()
+
+    def wall(self, at: Instant) -> Instant:
+        """Unix time, in ns, of an instant a moment ago. It follows steps of the system's clock,
+        but not the nanoseconds between reading one clock and the other."""
+        lead = time.time_ns() - boot_clock()
+        if abs(lead - self._lead) > STEP_MIN:
+            self._lead = lead
+        return at + self._lead

@@ -48,8 +48,9 @@ from seakeep.model.observation import (
     PartKind,
     Sample,
 )
+from seakeep.model.order import Order
 from seakeep.model.system import System, nodes_of
-from seakeep.model.time import SECOND, Clock, Duration, Instant
+from seakeep.model.time import SECOND, Duration, Instant
 
 SOURCE = "local"
 ADOPTION_DEADLINE_S = 10.0
@@ -74,12 +75,13 @@ class LocalEngine:
     def __init__(self, layout: Layout, project: Path, admit: Admit) -> None:
         layout.create()
         self._admit = admit
-        self.clock: Clock = BootClock()
+        self.clock: BootClock = BootClock()
         self.layout = layout
         self.project = project
         self._system: System | None = None
         self._state: EngineState | None = load_state(layout)
         self._claim = Claim()
+        self._orders: tuple[Order, ...] = ()
         self._parts: dict[str, Part] = {}
         self._outcomes: list[Outcome] = []
         self._seq = 0
@@ -109,6 +111,7 @@ class LocalEngine:
         # Written before anything relies on it: on a full disk this raises, and nothing is done.
         self._save()
         self._system = system
+        self._orders = tuple(state.orders[name] for name in sorted(state.orders))
         self.instances.remember(
             state.homes, state.condemned, state.ordinals, state.book, self._save
         )
@@ -136,6 +139,8 @@ class LocalEngine:
             traffic=tuple(reading for edge in edges for reading in edge.traffic),
             ordinals=self.instances.used_ordinals(),
             outcomes=outcomes,
+            wall=self.clock.wall(now),
+            orders=self._orders,
         )
 
     def submit(self, actions: Sequence[Action]) -> None:
@@ -167,6 +172,32 @@ class LocalEngine:
     def wake(self) -> None:
         """End the present `wait` (a new spec, a signal)."""
         self._changed.set()
+
+    def give(self, order: Order) -> None:
+        """Take an operator's order; one of its kind for its subject is replaced. Raises OSError
+        when it cannot be written down: then it is not given."""
+        assert self._state is not None
+        self._replace_orders(self._state.orders | {order.id: order})
+
+    def withdraw(self, order: str) -> Order | None:
+        """Take an order back; None when there is none of this id. Raises OSError as `give`."""
+        assert self._state is not None
+        found = self._state.orders.get(order)
+        if found is not None:
+            rest = {name: one for name, one in self._state.orders.items() if name != order}
+            self._replace_orders(rest)
+        return found
+
+    def _replace_orders(self, orders: dict[str, Order]) -> None:
+        assert self._state is not None
+        before, self._state.orders = self._state.orders, orders
+        try:
+            self._save()
+        except OSError:
+            self._state.orders = before
+            raise
+        self._orders = tuple(orders[name] for name in sorted(orders))
+        self.wake()
 
     async def hosts(self, region: str) -> list[dict[str, Any]]:
         """The endpoints of a region as its Envoy sees them now."""

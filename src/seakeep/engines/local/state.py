@@ -21,6 +21,7 @@ from seakeep.engines.local.layout import Layout
 from seakeep.engines.local.octets import Claim, lease_octets, span_for
 from seakeep.engines.local.processes import Identity
 from seakeep.model.observation import Address, PartKind
+from seakeep.model.order import Order, OrderKind
 from seakeep.model.time import Instant
 
 FORMAT = 1
@@ -91,6 +92,8 @@ class EngineState:
     condemned: dict[str, str] = field(default_factory=dict)
     """Instances to be forgotten when their node is back, with their node: they were replaced
     while it was gone."""
+    orders: dict[str, Order] = field(default_factory=dict)
+    """What operators have ordered, by id."""
 
 
 def load_state(layout: Layout) -> EngineState | None:
@@ -124,6 +127,7 @@ def _state(tree: dict[str, Any]) -> EngineState:
         ordinals=tree["ordinals"],
         homes=tree["homes"],
         condemned=tree["condemned"],
+        orders={order.id: order for order in map(_order, tree.get("orders", []))},
     )
 
 
@@ -142,6 +146,7 @@ def save_state(layout: Layout, state: EngineState) -> None:
         "ordinals": state.ordinals,
         "homes": state.homes,
         "condemned": state.condemned,
+        "orders": list(state.orders.values()),
     }
     replace_file(layout.identity, orjson.dumps(tree, option=orjson.OPT_INDENT_2))
 
@@ -163,6 +168,10 @@ def new_state(layout: Layout, regions: int) -> tuple[EngineState, Claim]:
     them, which is to be held until something listens there."""
     octet, claim = lease_octets(layout, span_for(regions))
     return EngineState(token=secrets.token_hex(8), book=AddressBook(first_octet=octet)), claim
+
+
+def _order(tree: dict[str, Any]) -> Order:
+    return Order(**(tree | {"kind": OrderKind(tree["kind"])}))
 
 
 def _part(tree: dict[str, object]) -> PartRecord:
