@@ -14,6 +14,7 @@ from seakeep.model.observation import (
     Phase,
     ProbeReading,
 )
+from seakeep.model.order import Order
 from seakeep.model.system import ProbeKind, System, nodes_of
 from seakeep.model.time import SECOND
 from seakeep.model.view import Health, InstanceView, View
@@ -103,6 +104,7 @@ def view_of(
     endpoints: Iterable[AppliedEndpoints] = (),
     outcomes: Iterable[Outcome] = (),
     pending: Iterable[str] = (),
+    orders: Iterable[Order] = (),
 ) -> View:
     """A view with these instances; all parts of the system run unless others are given."""
     ordered = sorted(instances, key=lambda one: (one.state.service, ordinal_of(one.state.id)))
@@ -118,4 +120,5 @@ def view_of(
         traffic=(),
         outcomes=tuple(outcomes),
         pending=frozenset(pending),
+        orders={order.id: order for order in orders},
     )

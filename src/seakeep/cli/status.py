@@ -131,7 +131,19 @@ def _header(document: dict[str, Any], trouble: tuple[str, str] | None) -> Text:
 
 def picture(document: dict[str, Any]) -> RenderableType:
     """The document as tables: services, then every instance in its place."""
-    return Group(_services(document), Text(), _places(document))
+    orders = [_order(order) for order in document.get("orders", ())]
+    return Group(*orders, _services(document), Text(), _places(document))
+
+
+def _order(order: dict[str, Any]) -> Text:
+    """`drain us-east, ordered by root@host 12s ago`."""
+    since = "before the last start of this machine"
+    if order["age_s"] is not None:
+        since = f"{_age(order['age_s'])} ago"
+    what = " ".join(filter(None, (order["kind"], order["subject"], order["argument"])))
+    return Text.assemble(
+        (what, "bold yellow"), f", ordered by {order['given_by'] or 'somebody'} {since}\n"
+    )
 
 
 def _services(document: dict[str, Any]) -> Table:

@@ -6,6 +6,9 @@
  "services": [{"name", "wanted", "ready", "total", "regions": {region: ready},
                "requests_per_s", "failures_per_s"}],
  "pending":  [action ids]}
+
+The supervisor adds "orders": [{"id", "kind", "subject", "argument", "given_by", "given_at_ns",
+"given_wall_ns", "age_s"}], "pid" and "started_ns".
 """
 
 from collections.abc import Mapping

@@ -29,6 +29,7 @@ from seakeep.engines.local.process_table import TOKEN_VARIABLE
 from seakeep.engines.local.state import StateError, load_state
 from seakeep.explain.wording import sentence
 from seakeep.model import codec
+from seakeep.model.order import Order
 from seakeep.model.system import System
 from seakeep.runtime import control
 from seakeep.runtime.atomic import write_atomic
@@ -36,6 +37,7 @@ from seakeep.runtime.daemon import EXIT_ALREADY_RUNNING
 from seakeep.runtime.journal import Journal
 from seakeep.runtime.lock import locked
 from seakeep.runtime.loop import Event, Loop
+from seakeep.runtime.orders import Orders, document_of, instant_of, kind_of
 from seakeep.runtime.status import Rates, status_document
 from seakeep.runtime.step import Pipeline
 from seakeep.runtime.teardown import supervisor_file
@@ -60,6 +62,9 @@ class Supervisor:
             self.layout.journal, system.name, epoch=self.engine.epoch, report=complain
         )
         self.loop = Loop(self.engine, Pipeline(self.engine.epoch), self.journal, self.engine.wake)
+        self.orders = Orders(
+            self.engine, lambda text, at, what: self.journal.note(text, at, what=what)
+        )
         self._rates = Rates()
         self._counting = threading.Lock()
         self._started_ns = time.time_ns()
@@ -81,6 +86,9 @@ class Supervisor:
             "events": self.events,
             "reload": self.reload,
             "note": self.note,
+            "give": self.give,
+            "withdraw": self.withdraw,
+            "orders": self.list_orders,
             "stop": self.stop,
         }
 
@@ -105,7 +113,12 @@ class Supervisor:
             document = status_document(
                 latest.system, latest.view, self.engine.epoch, edges, self._rates
             )
-        return {**document, "pid": os.getpid(), "started_ns": self._started_ns}
+        return {
+            **document,
+            "orders": self.orders.documents(time.time_ns()),
+            "pid": os.getpid(),
+            "started_ns": self._started_ns,
+        }
 
     def hosts(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Endpoints of a region as its Envoy sees them."""
@@ -157,9 +170,59 @@ class Supervisor:
         self.journal.note(text, self.engine.clock.now())
         return {}
 
+    def give(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Take an order: {"kind", "subject", "argument", "by", "replaces"}; answers {"order",
+        "is_new", "replaced"}."""
+        with _written_down():
+            given = self.orders.give(
+                self.system,
+                kind_of(request.get("kind")),
+                str(request.get("subject", "")),
+                by=str(request.get("by", "")),
+                argument=str(request.get("argument", "")),
+                replaces=instant_of(request, "replaces"),
+            )
+        return {
+            "order": self._order(given.order),
+            "is_new": given.is_new,
+            "replaced": self._order(given.replaced),
+        }
+
+    def withdraw(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Take an order back: {"order": its id, "by", "given_at_ns"}; answers {"withdrawn":
+        the order, null when it did not stand}."""
+        with _written_down():
+            gone = self.orders.withdraw(
+                str(request.get("order", "")),
+                by=str(request.get("by", "")),
+                given_at=instant_of(request, "given_at_ns"),
+            )
+        return {"withdrawn": self._order(gone)}
+
+    def list_orders(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The standing orders."""
+        return {"orders": self.orders.documents(time.time_ns())}
+
+    def _order(self, order: Order | None) -> dict[str, Any] | None:
+        if order is None:
+            return None
+        return document_of(order, self.engine.clock.now(), time.time_ns())
+
     def stop(self, request: Mapping[str, Any]) -> dict[str, Any]:
         self.loop.stop()
         return {}
+
+
+@contextlib.contextmanager
+def _written_down() -> Iterator[None]:
+    """An order that the disk does not take is not given; say so."""
+    try:
+        yield
+    except OSError as error:
+        raise control.ControlError(
+            f"the order could not be written down: {error.strerror or error}",
+            "nothing has changed; make room, then give it again",
+        ) from error
 
 
 def _own_identity() -> processes.Identity | None:

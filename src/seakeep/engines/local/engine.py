@@ -173,6 +173,11 @@ class LocalEngine:
         """End the present `wait` (a new spec, a signal)."""
         self._changed.set()
 
+    @property
+    def orders(self) -> tuple[Order, ...]:
+        """What operators have ordered, sorted by id."""
+        return self._orders
+
     def give(self, order: Order) -> None:
         """Take an operator's order; one of its kind for its subject is replaced. Raises OSError
         when it cannot be written down: then it is not given."""
