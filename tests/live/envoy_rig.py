@@ -191,7 +191,10 @@ class Rig:
         self.edges[region] = self.spawn(envoy_argv(self.layout, region), f"edge.{region}.out")
         asyncio.run(
             self.admin(region).await_taken(
-                listeners=versions.listeners, clusters=versions.clusters, timeout_s=DEADLINE_S
+                listeners=versions.listeners,
+                clusters=versions.clusters,
+                routes=versions.routes,
+                timeout_s=DEADLINE_S,
             )
         )
 

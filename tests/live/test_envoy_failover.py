@@ -10,7 +10,7 @@ from collections import Counter
 import aiohttp
 import pytest
 
-from seakeep.engines.local.envoy.config import access_log
+from seakeep.engines.local.envoy.paths import access_log
 from seakeep.engines.local.link.client import hold_fault
 from seakeep.model.observation import Address
 from seakeep.model.system import Balance, BalancePolicy

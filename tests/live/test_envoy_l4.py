@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from seakeep.engines.local.envoy.config import access_log
+from seakeep.engines.local.envoy.paths import access_log
 from seakeep.model.observation import Address
 from seakeep.model.system import Protocol, Route
 from seakeep.model.time import MILLISECOND

@@ -11,14 +11,13 @@ import pytest
 
 from seakeep.engines.local.envoy.admin import ConfigRejected
 from seakeep.engines.local.envoy.config import (
-    access_log,
     envoy_argv,
-    listeners_path,
-    render_listeners,
     replace_if_changed,
     write_bootstrap,
     write_config,
 )
+from seakeep.engines.local.envoy.listeners import render_listeners
+from seakeep.engines.local.envoy.paths import access_log, listeners_path
 from seakeep.model.system import Balance, BalancePolicy, Call, Prefer, Protocol, Route
 from seakeep.model.time import SECOND
 from tests.live.envoy_rig import ask, gateway, rig, service, system, until, zone
@@ -216,7 +215,9 @@ def test_only_files_that_change_are_rewritten() -> None:
         changed = dataclasses.replace(what, services={**what.services, "web": moved})
         second = write_config(changed, "us", made.book, made.layout)
         assert second.clusters == first.clusters
-        assert second.listeners != first.listeners
+        assert second.listeners == first.listeners
+        assert second.routes["edge"] != first.routes["edge"]
+        assert second.routes["gateway.web"] == first.routes["gateway.web"]
         made.start_edge("us")
         made.push("us", "web", zone("a"), gateway("eu"), wait_healthy=False)
         assert made.taken("us", "web") == "digest-1"

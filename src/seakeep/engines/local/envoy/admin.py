@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import h11
 
@@ -21,6 +22,7 @@ from seakeep.model.observation import TrafficReading
 READ_BYTES = 65_536
 REJECTION_GRACE_S = 1.0
 REJECTION = re.compile(r"config update (?:rejected|failure): (.*)", re.DOTALL)
+ROUTES_VERSION = re.compile(r"http\.[^.]+\.rds\.(.+)\.version_text")
 LOG_LINE = re.compile(r"(?m)^(?=\[\d{4}-\d\d-\d\d )")
 
 HTTP_STATS = ("upstream_rq_completed", "upstream_rq_5xx", "upstream_rq_retry", "upstream_rq_active")
@@ -49,6 +51,19 @@ class Taken:
     clusters: str
     endpoints: Mapping[str, str]
     """Digest by cluster."""
+    routes: Mapping[str, str]
+    """Version by name of the route configuration."""
+
+    def includes(self, listeners: str, clusters: str, routes: Mapping[str, str]) -> bool:
+        """Whether all of these run; an empty string stands for any version."""
+        return (
+            self.listeners.startswith(listeners)
+            and self.clusters.startswith(clusters)
+            and all(self.routes.get(name) == version for name, version in routes.items())
+        )
+
+
+NOTHING_TAKEN = Taken(listeners="", clusters="", endpoints={}, routes={})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,11 +115,21 @@ class EdgeAdmin:
                 for name, value in texts.items()
                 if name.startswith("cluster.")
             },
+            routes={
+                match[1]: value
+                for name, value in texts.items()
+                if (match := ROUTES_VERSION.fullmatch(name))
+            },
         )
 
     async def endpoints_taken(self, cluster: str, digest: str) -> bool:
         """Whether the push with this digest is what the cluster runs with."""
         return (await self.taken()).endpoints.get(cluster) == digest
+
+    async def listeners_changed(self) -> int:
+        """How often Envoy has added or changed a listener since it started."""
+        found = _stats(await self._get(f"/stats?filter={_LISTENERS_CHANGED}"))
+        return sum(int(value) for value in found.values())
 
     async def listeners_taken(self, version: str) -> bool:
         return (await self.taken()).listeners == version
@@ -142,8 +167,17 @@ class EdgeAdmin:
         """Close the access log and open it by its name again, after it was renamed away."""
         await self._get("/reopen_logs", method="POST")
 
+    async def routes_taken(self, name: str, version: str) -> bool:
+        return (await self.taken()).routes.get(name) == version
+
     async def await_taken(
-        self, *, listeners: str = "", clusters: str = "", timeout_s: float = 10.0, log_from: int = 0
+        self,
+        *,
+        listeners: str = "",
+        clusters: str = "",
+        routes: Mapping[str, str] = MappingProxyType({}),
+        timeout_s: float = 10.0,
+        log_from: int = 0,
     ) -> None:
         """Return once Envoy runs with these versions. Raises ConfigRejected with Envoy's text
         when it complained after byte `log_from` of its log, TimeoutError when it just did not.
@@ -158,8 +192,8 @@ class EdgeAdmin:
                 try:
                     taken = await self.taken()
                 except AdminError:
-                    taken = Taken(listeners="", clusters="", endpoints={})
-                if taken.listeners.startswith(listeners) and taken.clusters.startswith(clusters):
+                    taken = NOTHING_TAKEN
+                if taken.includes(listeners, clusters, routes):
                     return
                 texts = rejections(self._log, log_from)[0]
                 if texts and loop.time() >= believe_at:
@@ -202,6 +236,7 @@ def _either(names: tuple[str, ...]) -> str:
     return "(" + "|".join(names) + ")"
 
 
+_LISTENERS_CHANGED = r"^listener_manager\.listener_(added|modified|in_place_updated)$"
 _VERSIONS = r"version_text$"
 _TRAFFIC = (
     # No `web.local`: those are gateways.

@@ -7,7 +7,8 @@ Clusters of a region: `web` as callers in the region see it, `web@a` as callers 
 
 from pathlib import Path
 
-from seakeep.engines.local.envoy.routes import Json, duration
+from seakeep.engines.local.envoy.paths import Json, watched
+from seakeep.engines.local.envoy.routes import duration
 from seakeep.model.ids import RegionName
 from seakeep.model.system import (
     BalancePolicy,
@@ -86,7 +87,6 @@ def readiness_path(service: Service) -> str | None:
 
 
 def _cluster(system: System, region: RegionName, service: Service, name: str, eds: Path) -> Json:
-    folder = str(eds / name)
     cluster: Json = {
         "@type": TYPE + "envoy.config.cluster.v3.Cluster",
         "name": name,
@@ -94,12 +94,8 @@ def _cluster(system: System, region: RegionName, service: Service, name: str, ed
         "connect_timeout": duration(CONNECT_TIMEOUT),
         "eds_cluster_config": {
             "eds_config": {
-                "resource_api_version": "V3",
-                "path_config_source": {
-                    "path": f"{folder}/endpoints.json",
-                    # Its own folder: with a shared one every push reloads every cluster.
-                    "watched_directory": {"path": folder},
-                },
+                # Its own folder: with a shared one every push reloads every cluster.
+                **watched(eds / name / "endpoints.json"),
                 "initial_fetch_timeout": "2s",
             }
         },

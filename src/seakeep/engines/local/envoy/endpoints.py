@@ -9,10 +9,9 @@ from seakeep.engines.local.addresses import AddressBook
 from seakeep.engines.local.envoy.config import (
     discovery,
     empty_assignment,
-    endpoints_path,
     replace_if_changed,
 )
-from seakeep.engines.local.envoy.routes import Json
+from seakeep.engines.local.envoy.paths import Json, endpoints_path
 from seakeep.engines.local.layout import Layout
 from seakeep.model.action import Endpoint, Locality, SetEndpoints
 from seakeep.model.observation import Address

@@ -10,13 +10,13 @@ from seakeep.engines.local.clock import BootClock
 from seakeep.engines.local.envoy.admin import ConfigRejected, EdgeAdmin
 from seakeep.engines.local.envoy.config import (
     ConfigVersions,
-    access_log,
     envoy_argv,
     push_again,
     write_bootstrap,
     write_config,
 )
 from seakeep.engines.local.envoy.endpoints import write_endpoints
+from seakeep.engines.local.envoy.paths import access_log
 from seakeep.engines.local.layout import Layout
 from seakeep.engines.local.parts import Part
 from seakeep.engines.local.processes import Identity
@@ -73,7 +73,9 @@ class EdgePart(Part):
         if self._versions is not None:
             try:
                 await self._admin.await_taken(
-                    listeners=self._versions.listeners, clusters=self._versions.clusters
+                    listeners=self._versions.listeners,
+                    clusters=self._versions.clusters,
+                    routes=self._versions.routes,
                 )
             except ConfigRejected:
                 # What was in its way may be gone by the next start: an address in use, say.

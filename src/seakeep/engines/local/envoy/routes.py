@@ -7,12 +7,10 @@ second takes the others and retries them only while nothing of them can have bee
 
 import re
 from collections.abc import Iterable
-from typing import Any, TypeAlias
 
+from seakeep.engines.local.envoy.paths import Json
 from seakeep.model.system import BalancePolicy, Protocol, Route, Service, System
 from seakeep.model.time import MILLISECOND, Duration
-
-Json: TypeAlias = dict[str, Any]
 
 RETRY_BACK_OFF = {"base_interval": "0.010s", "max_interval": "0.200s"}
 
