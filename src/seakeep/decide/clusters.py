@@ -6,7 +6,7 @@ and which other regions are to get calls; see `seakeep.decide.traffic` for what 
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from seakeep.decide.members import Group, Roll, endpoints_digest, short_hash
 from seakeep.model.action import Endpoint, Locality
@@ -19,7 +19,7 @@ Summary = tuple[tuple[RegionName, bool], ...]
 NO_OTHERS: Summary = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Gateways:
     """The other regions in a cluster, the nearest first; the first three fields are what they
     were made from, for one region's balancer."""
@@ -28,25 +28,42 @@ class Gateways:
     priority: int
     """Of the first."""
     port: int
-    localities: tuple[Locality, ...]
+    regions: Summary
+    """In order."""
     ready: int
     """How many are healthy."""
     text: str
     """For the digest."""
 
+    @cached_property
+    def localities(self) -> tuple[Locality, ...]:
+        return tuple(
+            [
+                _gateway(region, healthy, priority, self.port)
+                for priority, (region, healthy) in enumerate(self.regions, self.priority)
+            ]
+        )
 
-NO_GATEWAYS = Gateways(NO_OTHERS, 0, 0, (), 0, "")
+
+NO_GATEWAYS = Gateways(NO_OTHERS, 0, 0, NO_OTHERS, 0, "")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cluster:
-    """What a cluster should be, and what that was made from."""
+    """What a cluster should be, and what that was made from. Its digest tells whether a balancer
+    has it already; the localities are only made when it has not."""
 
     roll: Roll
     summary: Summary
+    groups: tuple[tuple[Group, int], ...]
+    """Of the region itself, each with its priority."""
     gateways: Gateways
-    localities: tuple[Locality, ...]
     digest: str
+
+    @cached_property
+    def localities(self) -> tuple[Locality, ...]:
+        near = [_locality(group, priority) for group, priority in self.groups]
+        return (*near, *self.gateways.localities)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,21 +150,19 @@ def build(
             [group for group in near if group.zone == zone],
             [group for group in near if group.zone != zone],
         ]
-    localities: list[Locality] = []
-    texts: list[str] = []
-    priority = 0
-    for tier in filter(None, tiers):
-        for group in tier:
-            localities.append(_locality(group, priority))
-            texts.append(_text(group.region, group.zone, priority, 0, group.digest))
-        priority += 1
+    groups: list[tuple[Group, int]] = []
+    for priority, tier in enumerate(filter(None, tiers)):
+        groups += [(group, priority) for group in tier]
+    texts = [
+        _text(group.region, group.zone, priority, 0, group.digest) for group, priority in groups
+    ]
     gateways = NO_GATEWAYS
     if summary:
-        gateways = _gateways(origin, plan, summary, priority, port, made)
-    if gateways.localities:
-        localities.extend(gateways.localities)
+        beyond = groups[-1][1] + 1 if groups else 0
+        gateways = _gateways(origin, plan, summary, beyond, port, made)
+    if gateways.regions:
         texts.append(gateways.text)
-    return Cluster(roll, summary, gateways, tuple(localities), _digest(texts))
+    return Cluster(roll, summary, tuple(groups), gateways, _digest(texts))
 
 
 def _gateways(
@@ -167,30 +182,45 @@ def _gateways(
     if len(order) + (origin in healthy) < len(healthy):
         known = {origin, *order}
         order += [region for region, _ in summary if region not in known]
-    each = [
-        _gateway(region, healthy[region], index, port)
-        for index, region in enumerate(order, priority)
+    regions = tuple([(region, healthy[region]) for region in order])
+    texts = [
+        _text(region, None, index, 0, _gateway_digest(region, is_healthy, port))
+        for index, (region, is_healthy) in enumerate(regions, priority)
     ]
     gateways = Gateways(
         summary,
         priority,
         port,
-        tuple([locality for locality, _ in each]),
-        sum([healthy[region] for region in order]),
-        "\n".join([text for _, text in each]),
+        regions,
+        sum([is_healthy for _, is_healthy in regions]),
+        "\n".join(texts),
     )
     made.append(gateways)
     return gateways
 
 
+# Remembered, since thousands of clusters hold the same few.
+
+
 @lru_cache(maxsize=1 << 16)
-def _gateway(region: RegionName, healthy: bool, priority: int, port: int) -> tuple[Locality, str]:
-    """Another region and its text. Remembered, since thousands of clusters hold the same few."""
-    endpoint = Endpoint(instance=None, host=region, port=port, healthy=healthy)
-    locality = Locality(
-        region=region, zone=None, priority=priority, weight=0, endpoints=(endpoint,)
+def _gateway(region: RegionName, healthy: bool, priority: int, port: int) -> Locality:
+    """Another region."""
+    return Locality(
+        region=region,
+        zone=None,
+        priority=priority,
+        weight=0,
+        endpoints=(_gateway_endpoint(region, healthy, port),),
     )
-    return locality, _text_of(locality)
+
+
+@lru_cache(maxsize=1 << 12)
+def _gateway_digest(region: RegionName, healthy: bool, port: int) -> str:
+    return endpoints_digest([_gateway_endpoint(region, healthy, port)])
+
+
+def _gateway_endpoint(region: RegionName, healthy: bool, port: int) -> Endpoint:
+    return Endpoint(instance=None, host=region, port=port, healthy=healthy)
 
 
 def _locality(group: Group, priority: int) -> Locality:

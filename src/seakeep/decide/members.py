@@ -4,32 +4,72 @@ Everything that runs and has been ready once is listed, and its health says whet
 requests: a balancer that knows how many members are unwell spills over to other places by
 arithmetic, and fails open when too many are. Only what cannot answer is left out: processes that
 have exited, are lost with their node, or have not finished starting.
+
+What is remembered of each instance is a plain tuple, and a step looks only at those that the view
+has news of. Endpoints are made of the tuples when a balancer is to be told, which at rest is never.
 """
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TypeAlias
 
 from seakeep.decide.weights import WeightMemory, weigh
 from seakeep.model.action import Endpoint
-from seakeep.model.ids import InstanceId, RegionName, ZoneName
-from seakeep.model.observation import Phase
+from seakeep.model.ids import InstanceId, NodeId, RegionName, ZoneName, ordinal_of
+from seakeep.model.observation import InstanceState, Phase
 from seakeep.model.system import Service
 from seakeep.model.time import Instant
-from seakeep.model.view import Health, InstanceView, View
+from seakeep.model.view import NO_NEWS, Health, InstanceView, News, View
+
+Word: TypeAlias = tuple[bool, bool]
+"""(healthy, draining) of a member."""
+
+_READY: Word = (True, False)
+_LEAVING: Word = (True, True)
+_FLAGS: Mapping[Word, str] = {
+    (healthy, draining): f"{healthy:d}{draining:d}"
+    for healthy in (True, False)
+    for draining in (True, False)
+}
+
+Listing: TypeAlias = tuple[InstanceId, str, int, Word, int]
+"""What balancers are told of one instance: its id, host, port, word and weight."""
+
+Listings: TypeAlias = Mapping[InstanceId, Listing | None]
+"""Of the instances of one service in one zone, by ordinal; None: it is not listed."""
+
+Register: TypeAlias = Mapping[RegionName, Mapping[ZoneName, Listings]]
+"""Of every instance of one service, in any state."""
+
+_Listings: TypeAlias = dict[InstanceId, Listing | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Group:
     """The members of one service in one zone."""
 
     region: RegionName
     zone: ZoneName
-    endpoints: tuple[Endpoint, ...]
+    listed: tuple[Listing, ...]
     """In the order of their ordinals."""
     digest: str
     """Of `endpoints`."""
+
+    @cached_property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        return tuple(
+            Endpoint(
+                instance=name,
+                host=host,
+                port=port,
+                healthy=word[0],
+                draining=word[1],
+                weight=weight,
+            )
+            for name, host, port, word, weight in self.listed
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +77,7 @@ class Roll:
     """The members of one service in one region."""
 
     zones: Mapping[ZoneName, Group]
-    """In the order in which they are first met; zones without members are absent."""
+    """By the ordinal of their first member; zones without members are absent."""
     members: int
     ready: int
     """Members that are to get new requests."""
@@ -45,33 +85,91 @@ class Roll:
 
 NOBODY = Roll({}, 0, 0)
 
-Word = tuple[bool, bool]
-"""(healthy, draining) of a member."""
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """What balancers were told about one instance."""
-
-    region: RegionName
-    zone: ZoneName
-    word: Word | None
-    endpoint: Endpoint | None
-    """None: it is not listed."""
-    text: str
-    """Of the endpoint, for the digest of its group."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceMemory:
     """The rolls of one service, and what they were made from."""
 
     seen_at: Instant | None = None
-    members: Mapping[InstanceId, Member] = field(default_factory=dict)
-    """As seen then, in the order of the view."""
+    register: Register = field(default_factory=dict)
+    """As seen then."""
     rolls: Mapping[RegionName, Roll] = field(default_factory=dict)
-    """Of every region with an instance of the service, in any state."""
+    """Of every region in the register."""
     weights: WeightMemory = field(default_factory=WeightMemory)
+
+
+def enroll(service: Service, view: View, memory: ServiceMemory) -> ServiceMemory:
+    """The rolls of a service. Regions where nothing changed keep the same object."""
+    instances = view.by_service.get(service.name, ())
+    weights = weigh(service, instances, memory.weights, view.at)
+    news = None
+    if weights.weights is memory.weights.weights:
+        news = view.news_since(service.name, memory.seen_at)
+    if news is NO_NEWS:
+        return memory if weights is memory.weights else replace(memory, weights=weights)
+    if news is None:
+        register = _register(instances, weights.weights)
+    else:
+        register = _with_news(memory.register, news, weights.weights)
+    rolls = {
+        region: memory.rolls[region]
+        if zones == memory.register.get(region)
+        else _roll(region, zones, memory.rolls.get(region, NOBODY))
+        for region, zones in register.items()
+    }
+    return ServiceMemory(seen_at=view.at, register=register, rolls=rolls, weights=weights)
+
+
+def _register(instances: Iterable[InstanceView], weights: Mapping[InstanceId, int]) -> Register:
+    """Made from nothing, as when a supervisor adopts thousands of instances at once."""
+    register: dict[RegionName, dict[ZoneName, _Listings]] = {}
+    on_node: dict[NodeId, _Listings] = {}
+    for one in instances:
+        state = one.state
+        listings = on_node.get(state.node)
+        if listings is None:
+            zones = register.setdefault(state.region, {})
+            listings = on_node[state.node] = zones.setdefault(state.zone, {})
+        listings[state.id] = _listing(one, weights)
+    return register
+
+
+def _with_news(register: Register, news: News, weights: Mapping[InstanceId, int]) -> Register:
+    """The register brought up to date. Regions without news keep the same objects."""
+    anew: dict[RegionName, dict[ZoneName, _Listings]] = {}
+
+    def listings_of(state: InstanceState) -> _Listings:
+        zones = anew.get(state.region)
+        if zones is None:
+            old = register.get(state.region, {})
+            zones = anew[state.region] = {zone: dict(of) for zone, of in old.items()}
+        return zones.setdefault(state.zone, {})
+
+    for one in news.went:
+        listings_of(one.state).pop(one.state.id, None)
+    for one in news.came:
+        listings = listings_of(one.state)
+        last = next(reversed(listings), None)
+        is_new = one.state.id not in listings
+        listings[one.state.id] = _listing(one, weights)
+        if is_new and last is not None and ordinal_of(last) > ordinal_of(one.state.id):
+            in_order = sorted(listings, key=ordinal_of)  # a node has come back with what it had
+            anew[one.state.region][one.state.zone] = {name: listings[name] for name in in_order}
+    whole = {**register, **anew}
+    return {
+        region: {zone: listings for zone, listings in zones.items() if listings}
+        for region, zones in whole.items()
+        if any(zones.values())
+    }
+
+
+def _listing(one: InstanceView, weights: Mapping[InstanceId, int]) -> Listing | None:
+    word = word_of(one)
+    if word is None:
+        return None
+    state = one.state
+    address = state.address
+    return (state.id, address.host, address.port, word, weights.get(state.id, 1))
 
 
 def word_of(one: InstanceView) -> Word | None:
@@ -81,118 +179,46 @@ def word_of(one: InstanceView) -> Word | None:
     if health is Health.UNKNOWN:
         health = one.last_word
     if health is Health.READY:
-        return True, state.draining_since is not None
+        return _READY if state.draining_since is None else _LEAVING
     if health is Health.UNREADY or (health is Health.FAILED and state.phase is Phase.RUNNING):
         return False, state.draining_since is not None
     return None
 
 
-def enroll(service: Service, view: View, memory: ServiceMemory) -> ServiceMemory:
-    """The rolls of a service. Regions where nothing changed keep the same object."""
-    instances = view.by_service.get(service.name, ())
-    weights = weigh(service, instances, memory.weights, view.at)
-    same_weights = weights.weights is memory.weights.weights
-    seen_at = memory.seen_at
-    if same_weights and seen_at is not None and view.changed.get(service.name, view.at) < seen_at:
-        return memory if weights is memory.weights else replace(memory, weights=weights)
-    changed = _changed(instances, memory, weights.weights)
-    if not changed and len(instances) == len(memory.members):
-        return replace(memory, seen_at=view.at, weights=weights)
-    known = memory.members
-    members = {**known, **changed}
-    if len(members) > len(known) or len(members) > len(instances):  # one has come or gone
-        members = {name: members[name] for name in [one.state.id for one in instances]}
-    dirty = {member.region for member in changed.values()}
-    dirty.update(known[name].region for name in known.keys() - members.keys())
-    return ServiceMemory(
-        seen_at=view.at,
-        members=members,
-        rolls=_call_roll(members.values(), dirty, memory.rolls),
-        weights=weights,
+def _roll(region: RegionName, zones: Mapping[ZoneName, Listings], old: Roll) -> Roll:
+    """A region's roll. Zones where nothing changed keep the same object."""
+    groups = []
+    for zone, listings in zones.items():
+        listed = tuple([listing for listing in listings.values() if listing is not None])
+        if listed:
+            group = old.zones.get(zone)
+            if group is None or group.listed != listed:
+                group = Group(region, zone, listed, _digest(listed))
+            groups.append(group)
+    groups.sort(key=lambda group: ordinal_of(group.listed[0][0]))
+    return Roll(
+        {group.zone: group for group in groups},
+        sum([len(group.listed) for group in groups]),
+        sum([listing[3] == _READY for group in groups for listing in group.listed]),
     )
 
 
-def _changed(
-    instances: tuple[InstanceView, ...],
-    memory: ServiceMemory,
-    weights: Mapping[InstanceId, int],
-) -> dict[InstanceId, Member]:
-    """Instances that are to be told of otherwise than before. Runs over every instance in every
-    step: the common case, a ready member that stays one, is decided first."""
-    ready = Health.READY
-    known = memory.members
-    same_weights = weights is memory.weights.weights
-    changed: dict[InstanceId, Member] = {}
-    for one in instances:
-        state = one.state
-        if one.health is ready and state.draining_since is None:
-            word: Word | None = _READY
-        else:
-            word = word_of(one)
-        old = known.get(state.id)
-        if old is not None and old.word == word and same_weights:
-            address, told = state.address, old.endpoint
-            if told is None or (told.host == address.host and told.port == address.port):
-                continue
-        changed[state.id] = _member(one, word, weights.get(state.id, 1))
-    return changed
-
-
-_READY: Word = (True, False)
-
-
-def _member(one: InstanceView, word: Word | None, weight: int) -> Member:
-    state = one.state
-    if word is None:
-        return Member(state.region, state.zone, None, None, "")
-    endpoint = Endpoint(
-        instance=state.id,
-        host=state.address.host,
-        port=state.address.port,
-        healthy=word[0],
-        draining=word[1],
-        weight=weight,
-    )
-    return Member(state.region, state.zone, word, endpoint, endpoint_text(endpoint))
-
-
-def _call_roll(
-    members: Iterable[Member], dirty: Collection[RegionName], old: Mapping[RegionName, Roll]
-) -> dict[RegionName, Roll]:
-    """The rolls with those of the `dirty` regions made anew."""
-    lists: defaultdict[tuple[RegionName, ZoneName], list[Member]] = defaultdict(list)
-    zones: dict[RegionName, dict[ZoneName, Group]] = {}
-    for member in members:
-        if member.region in dirty:
-            if member.endpoint is not None:
-                lists[member.region, member.zone].append(member)
-            elif member.region not in zones:
-                zones[member.region] = {}
-    words: defaultdict[RegionName, list[Word | None]] = defaultdict(list)
-    for (region, zone), listed in lists.items():
-        zones.setdefault(region, {})[zone] = _group(region, zone, listed)
-        words[region] += [member.word for member in listed]
-    rolls = {region: roll for region, roll in old.items() if region not in dirty}
-    for region, groups in zones.items():
-        rolls[region] = Roll(groups, len(words[region]), words[region].count(_READY))
-    return rolls
-
-
-def _group(region: RegionName, zone: ZoneName, listed: list[Member]) -> Group:
-    endpoints = tuple([member.endpoint for member in listed if member.endpoint is not None])
-    return Group(region, zone, endpoints, short_hash(",".join([one.text for one in listed])))
-
-
-def endpoint_text(one: Endpoint) -> str:
-    """An endpoint for digests: every field, unambiguously."""
-    return (
-        f"{one.instance or ''}@{one.host}:{one.port}/{one.healthy:d}{one.draining:d}x{one.weight}"
-    )
+def _digest(listed: Iterable[Listing]) -> str:
+    """The same as `endpoints_digest` of the endpoints."""
+    texts = [
+        f"{name}@{host}:{port}/{_FLAGS[word]}x{weight}" for name, host, port, word, weight in listed
+    ]
+    return short_hash(",".join(texts))
 
 
 def endpoints_digest(endpoints: Iterable[Endpoint]) -> str:
-    """Of every field of the endpoints, and of their order."""
-    return short_hash(",".join(map(endpoint_text, endpoints)))
+    """Of every field of the endpoints, unambiguously, and of their order."""
+    texts = [
+        f"{one.instance or ''}@{one.host}:{one.port}"
+        f"/{_FLAGS[one.healthy, one.draining]}x{one.weight}"
+        for one in endpoints
+    ]
+    return short_hash(",".join(texts))
 
 
 def short_hash(text: str) -> str:

@@ -227,7 +227,7 @@ class _Ask:
         )
         if name != gateway_cluster(service):
             code = "traffic.endpoints"
-            numbers += (("regions_ready", beside.ready), ("regions", len(beside.localities)))
+            numbers += (("regions_ready", beside.ready), ("regions", len(beside.regions)))
         self.reasons.append(Reason(code=code, subject=service, numbers=numbers, action=action.id))
 
     def _is_adopting(self, key: Key, service: ServiceName, applied: AppliedEndpoints) -> bool:

@@ -58,6 +58,21 @@ _set_state, _set_health, _set_detail, _set_last_word = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """What of a service's instances is new in a view, figures (of probes, CPU, memory) aside."""
+
+    since: Instant
+    """When something was new of the service before: who has seen it then has missed nothing."""
+    came: tuple[InstanceView, ...] = ()
+    """Those that have come or changed, in the order of the ordinals."""
+    went: tuple[InstanceView, ...] = ()
+    """Those that are not there any more, as they were last seen."""
+
+
+NO_NEWS = News(0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     at: Instant
@@ -83,3 +98,16 @@ class View:
     changed: Mapping[ServiceName, Instant] = field(default_factory=dict, compare=False)
     """By service: when an instance of it last came, went, or changed in more than its figures
     (those of probes, CPU, memory). Of a service that is not here nothing is known."""
+    news: Mapping[ServiceName, News] = field(default_factory=dict, compare=False)
+    """Of those services that changed with this view and of which the view before was known."""
+
+    def news_since(self, service: ServiceName, seen_at: Instant | None) -> News | None:
+        """What is new of a service to somebody who saw it last in the view of `seen_at`: `NO_NEWS`
+        when nothing is, None when that is not known and everything must be looked at."""
+        changed_at = self.changed.get(service)
+        if changed_at is None or seen_at is None:
+            return None
+        news = self.news.get(service)
+        if news is not None:
+            return news if news.since <= seen_at else None
+        return NO_NEWS if changed_at <= seen_at else None

@@ -28,7 +28,7 @@ from seakeep.model.observation import (
 )
 from seakeep.model.system import System
 from seakeep.model.time import SECOND, Duration, Instant
-from seakeep.model.view import Health, InstanceView, View
+from seakeep.model.view import Health, InstanceView, News, View
 from seakeep.observe.roster import NOBODY, Roster, Workload, roster_of
 from seakeep.observe.verdict import NO_PROBES, PASSING, Probes, by_kind, judge
 
@@ -109,11 +109,13 @@ def observe(
     gone = _gone(part_samples, roster.nodes, at, memory.gone)
     silent = _silent(part_samples, at, memory.silent)
     doubts = {node: _doubt(node, since, at, parts) for node, since in gone.items()}
-    views, changed = _judge_all(system, at, samples, states, lasts, doubts, memory)
+    views, came = _judge_all(system, at, samples, states, lasts, doubts, memory)
+    instances = dict(zip(names, views, strict=True))
     by_service = roster.grouped(views, system.services)
+    news = _news(came, instances, at, memory)
     view = View(
         at=at,
-        instances=dict(zip(names, views, strict=True)),
+        instances=instances,
         by_service=by_service,
         parts=parts,
         endpoints={(one.region, one.cluster): one for one in observation.endpoints},
@@ -124,12 +126,8 @@ def observe(
         silent=silent,
         wall=observation.wall,
         orders={order.id: order for order in observation.orders},
-        changed={
-            name: at
-            if name in changed or len(members) != memory.roster.counts.get(name, 0)
-            else memory.changed.get(name, at)
-            for name, members in by_service.items()
-        },
+        changed={name: at if name in news else memory.changed.get(name, at) for name in by_service},
+        news={name: of for name, of in news.items() if name in memory.changed},
     )
     return view, ObserveMemory(
         instances=view.instances,
@@ -152,16 +150,16 @@ def _judge_all(
     lasts: Iterable[InstanceView | None],
     doubts: Mapping[NodeId, Doubt],
     memory: ObserveMemory,
-) -> tuple[list[InstanceView], set[ServiceName]]:
-    """(the view of every instance, the services of which one has come or changed in more than
-    its figures). Most of the work of observing, and most of that is for instances of which
+) -> tuple[list[InstanceView], list[InstanceView]]:
+    """(the view of every instance, the views of those that have come or changed in more than
+    their figures). Most of the work of observing, and most of that is for instances of which
     nothing is new but figures: so the loop decides about those by itself, and reads no more of
     the last view than it must. `states` are the values of the samples, `lasts` their last views."""
     same_spec = memory.revision == system.revision
     oldest = at - STALE
     probes: dict[Workload, Probes] = {}
     views: list[InstanceView] = []
-    changed: set[ServiceName] = set()
+    came: list[InstanceView] = []
     for sample, state, last in zip(samples, states, lasts, strict=True):
         doubt = None
         if sample.observed_at < oldest or (doubts and state.node in doubts):
@@ -195,8 +193,29 @@ def _judge_all(
         one = _judged(state, of, doubt, last)
         views.append(one)
         if last is None or not _is_alike(one, last):
-            changed.add(state.service)
-    return views, changed
+            came.append(one)
+    return views, came
+
+
+def _news(
+    came: list[InstanceView],
+    instances: Mapping[InstanceId, InstanceView],
+    at: Instant,
+    memory: ObserveMemory,
+) -> dict[ServiceName, News]:
+    """By service of which an instance has come, changed or gone."""
+    before = memory.instances
+    went: list[InstanceView] = []
+    if instances.keys() != before.keys():
+        went = [one for name, one in before.items() if name not in instances]
+    return {
+        name: News(
+            memory.changed.get(name, at),
+            tuple([one for one in came if one.state.service == name]),
+            tuple([one for one in went if one.state.service == name]),
+        )
+        for name in dict.fromkeys([one.state.service for one in (*came, *went)])
+    }
 
 
 def _judged(
