@@ -156,7 +156,7 @@ def _service(name: str, regions: Sequence[str]) -> Service:
         balance=Balance(prefer=Prefer.ZONE if name == "web" else Prefer.REGION),
         timeout=SECOND,
         retries=Retries(),
-        limit=None,
+        limit=(),
         calls=(),
         work=None,
         rollout=Rollout(surge=10, unavailable=0),

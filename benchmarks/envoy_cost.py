@@ -32,6 +32,7 @@ from seakeep.engines.local.addresses import AddressBook
 from seakeep.engines.local.envoy.admin import EdgeAdmin
 from seakeep.engines.local.envoy.config import envoy_argv, write_bootstrap, write_config
 from seakeep.engines.local.envoy.endpoints import write_endpoints
+from seakeep.engines.local.envoy.paths import ConfigVersions
 from seakeep.engines.local.layout import Layout
 from seakeep.engines.local.octets import listening_octets
 from seakeep.model.action import Endpoint, Guard, Locality, SetEndpoints
@@ -189,7 +190,7 @@ def system() -> System:
         balance=Balance(),
         timeout=SECOND,
         retries=Retries(),
-        limit=None,
+        limit=(),
         calls=(),
         work=None,
         rollout=Rollout(),
@@ -223,7 +224,7 @@ def start(stack: ExitStack) -> tuple[Address, Address, int]:
     _spawn(stack, server)
     pid = _spawn(stack, envoy_argv(layout, "here"))
     admin = EdgeAdmin(layout, "here")
-    asyncio.run(_until_ready(admin, versions.listeners))
+    asyncio.run(_until_ready(admin, versions))
     return direct, book.edge("here", what.edge.port), pid
 
 
@@ -246,9 +247,9 @@ def _spawn(stack: ExitStack, argv: list[str]) -> int:
     return process.pid
 
 
-async def _until_ready(admin: EdgeAdmin, listeners: str) -> None:
+async def _until_ready(admin: EdgeAdmin, versions: ConfigVersions) -> None:
     async with asyncio.timeout(READY_S):
-        await admin.await_taken(listeners=listeners, timeout_s=READY_S)
+        await admin.await_taken(versions, timeout_s=READY_S)
         while not any(h.healthy for h in await admin.hosts() if h.cluster == "bench"):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 

@@ -115,7 +115,7 @@ def service(
         "balance": Balance(),
         "timeout": SECOND,
         "retries": Retries(),
-        "limit": None,
+        "limit": (),
         "calls": (),
         "work": None,
         "rollout": Rollout(),

@@ -71,7 +71,7 @@ def service(name: str, protocol: Protocol = Protocol.HTTP, **other: Any) -> Serv
         "balance": Balance(),
         "timeout": 2 * SECOND,
         "retries": Retries(),
-        "limit": None,
+        "limit": (),
         "calls": (),
         "work": None,
         "rollout": Rollout(),
@@ -189,14 +189,7 @@ class Rig:
         write_bootstrap(self.system.name, region, self.layout)
         versions = write_config(self.system, region, self.book, self.layout)
         self.edges[region] = self.spawn(envoy_argv(self.layout, region), f"edge.{region}.out")
-        asyncio.run(
-            self.admin(region).await_taken(
-                listeners=versions.listeners,
-                clusters=versions.clusters,
-                routes=versions.routes,
-                timeout_s=DEADLINE_S,
-            )
-        )
+        asyncio.run(self.admin(region).await_taken(versions, timeout_s=DEADLINE_S))
 
     def start_link(self, region: str) -> None:
         write_link_config(self.system, region, self.book, self.layout)

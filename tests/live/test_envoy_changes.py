@@ -71,7 +71,7 @@ def test_routes_change_without_a_listener_being_touched() -> None:
                     ),
                 )
                 versions = write_config(changed, "us", made.book, made.layout)
-                asyncio.run(admin.await_taken(routes=versions.routes, timeout_s=20))
+                asyncio.run(admin.await_taken(versions, timeout_s=20))
 
         def in_a_thread() -> None:
             asyncio.get_running_loop().run_in_executor(None, change)

@@ -17,7 +17,7 @@ from seakeep.engines.local.envoy.config import (
     write_config,
 )
 from seakeep.engines.local.envoy.listeners import render_listeners
-from seakeep.engines.local.envoy.paths import access_log, listeners_path
+from seakeep.engines.local.envoy.paths import ConfigVersions, access_log, listeners_path
 from seakeep.model.system import Balance, BalancePolicy, Call, Prefer, Protocol, Route
 from seakeep.model.time import SECOND
 from tests.live.envoy_rig import ask, gateway, rig, service, system, until, zone
@@ -176,13 +176,13 @@ def test_a_rejected_configuration_is_reported_in_envoys_words() -> None:
         start = admin.log_size()
         replace_if_changed(path, content)
         with pytest.raises(ConfigRejected, match="nonsense"):
-            asyncio.run(admin.await_taken(listeners="typo", log_from=start))
+            asyncio.run(admin.await_taken(ConfigVersions(listeners="typo"), log_from=start))
         del content["resources"][0]["nonsense"]
         content["resources"][0]["address"]["socket_address"]["address"] = "192.0.2.1"
         start = admin.log_size()
         replace_if_changed(path, content)
         with pytest.raises(ConfigRejected, match=r"192\.0\.2\.1"):
-            asyncio.run(admin.await_taken(listeners="typo", log_from=start))
+            asyncio.run(admin.await_taken(ConfigVersions(listeners="typo"), log_from=start))
         assert made.get().status == 200, "the last good configuration goes on"
 
 
@@ -196,7 +196,7 @@ def test_an_address_in_use_is_reported_not_shared() -> None:
         made.spawn(envoy_argv(second, "us"), "second")
         admin = type(made.admin("us"))(second, "us")
         with pytest.raises(ConfigRejected, match="in use"):
-            asyncio.run(admin.await_taken(listeners=versions.listeners, timeout_s=20))
+            asyncio.run(admin.await_taken(versions, timeout_s=20))
         for path in second.sockets.glob("*"):
             path.unlink()
         second.sockets.rmdir()

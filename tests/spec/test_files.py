@@ -79,7 +79,7 @@ def test_problems_name_the_file_and_both_places(tmp_path: Path) -> None:
         "  hint: did you mean web?\n"
         "more.yaml:4:34: error: services.api: unknown key 'typo'\n"
         "  hint: known here: run, image, port, protocol, env, resources, replicas, spread, scale, "
-        "probes, routes, balance, timeout, retries, limit, calls, work, rollout, drain, "
+        "probes, routes, balance, timeout, retries, limit, shed, calls, work, rollout, drain, "
         "stop_grace, proxy_protocol\n"
         "seakeep.yaml:6:22: error: gone.yaml does not exist\n"
         "  hint: paths are relative to the file that includes; mend the path\n"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from seakeep.model.limits import LimitPer, LimitScope, Priority, RateLimit, Shed
 from seakeep.model.system import (
     Call,
     Distribution,
@@ -17,7 +18,6 @@ from seakeep.model.system import (
     GrpcCheck,
     HttpCheck,
     ProbeKind,
-    RateLimit,
     Replicas,
     Retries,
     ScaleTarget,
@@ -199,7 +199,7 @@ def test_short_and_long_forms(tmp_path: Path) -> None:
     assert web.balance.policy.value == "ring_hash"
     assert web.scale == (ScaleTarget(metric="concurrency", target=8.0),)
     assert web.calls == (Call(service="api", per_request=0.5),)
-    assert web.limit == RateLimit(rate_per_s=10.0, burst=10)
+    assert web.limit == (RateLimit(rate_per_s=10.0, burst=10),)
     assert web.work is not None
     assert web.work.time == Distribution(
         name="lognormal", parameters=(("p50", 12e6), ("p99", 60e6))
@@ -397,3 +397,21 @@ def test_warnings_do_not_stop_a_spec(tmp_path: Path) -> None:
     (warning,) = loaded.warnings
     assert "circle: w → w" in warning.message
     assert problems_of(tmp_path / "seakeep.yaml") == (warning,)
+
+
+def test_limits_in_their_forms(tmp_path: Path) -> None:
+    web = service(
+        tmp_path,
+        "limit: [600/min, {rate: 5/s, burst: 9, per: client}, {rate: 1/s, header: X-Api-Key},"
+        " {rate: 90/s, scope: system}], shed: 150ms,"
+        " routes: [{path: /, limit: 7/s, priority: critical}]",
+    )
+    assert web.limit == (
+        RateLimit(rate_per_s=10.0, burst=10),
+        RateLimit(rate_per_s=5.0, burst=9, per=LimitPer.CLIENT),
+        RateLimit(rate_per_s=1.0, burst=1, per=LimitPer.HEADER, header="x-api-key"),
+        RateLimit(rate_per_s=90.0, burst=90, scope=LimitScope.SYSTEM),
+    )
+    assert web.shed == Shed(latency=150 * MILLISECOND)
+    assert web.routes[0].limit == (RateLimit(rate_per_s=7.0, burst=7),)
+    assert web.routes[0].priority is Priority.CRITICAL

@@ -132,6 +132,10 @@ class TrafficReading:
     """Answers that the caller saw as 5xx, reset or timeout, after retries."""
     retries: int
     in_flight: int
+    limited: int = 0
+    """Beside `requests`: refused since they were beyond a limit (429)."""
+    shed: int = 0
+    """Beside `requests`: refused since the service was saturated (503)."""
 
 
 class OutcomeStatus(StrEnum):

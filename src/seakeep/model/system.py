@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from seakeep.model.ids import NodeId, RegionName, ServiceName, ZoneName
+from seakeep.model.limits import Priority, RateLimit, Shed
 from seakeep.model.time import SECOND, Duration
 
 # --- places -----------------------------------------------------------------
@@ -169,12 +170,6 @@ class Retries:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RateLimit:
-    rate_per_s: float
-    burst: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """What the edge sends to a service. `port` is set for L4 (TCP) routes only."""
 
@@ -184,6 +179,9 @@ class Route:
     headers: tuple[tuple[str, str], ...] = ()
     """(name, exact value) pairs that must all match."""
     port: int | None = None
+    limit: tuple[RateLimit, ...] = ()
+    """Of this route alone, beside those of the service."""
+    priority: Priority = Priority.NORMAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,7 +280,8 @@ class Service:
     timeout: Duration
     """Of a whole request, retries included."""
     retries: Retries
-    limit: RateLimit | None
+    limit: tuple[RateLimit, ...]
+    """All hold."""
     calls: tuple[Call, ...]
     work: Work | None
     rollout: Rollout
@@ -290,6 +289,7 @@ class Service:
     """Between leaving rotation and SIGTERM: the time running requests get to finish."""
     proxy_protocol: bool
     """L4 only: hand the client's address to the instance by PROXY protocol v2."""
+    shed: Shed | None = None
 
 
 # --- traffic, objectives, scenarios -----------------------------------------
@@ -385,6 +385,8 @@ class Edge:
     """The port that clients reach in every region."""
 
     port: int = 8080
+    trusted_hops: int = 0
+    """Proxies before the edge whose x-forwarded-for is believed; 0: a client is who connects."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

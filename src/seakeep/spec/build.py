@@ -55,6 +55,7 @@ from seakeep.spec.document import (
     RegionPart,
     TrafficPart,
 )
+from seakeep.spec.limits import priority
 from seakeep.spec.routing import RoutePart
 from seakeep.spec.scenario import ScenarioPart, StepPart
 from seakeep.spec.service import ProbePart, ServicePart, SpreadPart, probe_timeout
@@ -77,7 +78,7 @@ def build(document: Document) -> System:
         traffic={name: _traffic(name, part) for name, part in document.traffic.items()},
         objectives=tuple(_objective(part) for part in document.objectives),
         scenarios={name: _scenario(name, part) for name, part in document.scenarios.items()},
-        edge=Edge(port=document.edge.port),
+        edge=Edge(port=document.edge.port, trusted_hops=document.edge.trusted_hops),
     )
     return replace(system, revision=digest(system))
 
@@ -151,12 +152,13 @@ def _service(name: str, part: ServicePart, regions: tuple[str, ...]) -> Service:
             per_try_timeout=part.retries.per_try,
             methods=tuple(part.retries.methods),
         ),
-        limit=None if part.limit is None else part.limit.limit(),
+        limit=tuple(limit.limit() for limit in part.limit),
         calls=tuple(Call(service=to, per_request=n) for to, n in part.calls.items()),
         work=_work(part),
         rollout=Rollout(surge=part.rollout.surge, unavailable=part.rollout.unavailable),
         drain=part.drain,
         proxy_protocol=part.proxy_protocol,
+        shed=None if part.shed is None else part.shed.shed(),
     )
 
 
@@ -230,7 +232,12 @@ def _spread(part: SpreadPart, regions: tuple[str, ...]) -> Spread:
 
 def _route(part: RoutePart) -> Route:
     return Route(
-        host=part.host, path=part.path, headers=tuple(part.headers.items()), port=part.port
+        host=part.host,
+        path=part.path,
+        headers=tuple(part.headers.items()),
+        port=part.port,
+        limit=tuple(limit.limit() for limit in part.limit),
+        priority=priority(part.priority),
     )
 
 

@@ -149,6 +149,14 @@ class EdgePart(Part):
     example = "{port: 8080}"
 
     port: Port = Field(default=8080, description="The port of every region's edge. Default 8080.")
+    trusted_hops: int = Field(
+        default=0,
+        ge=0,
+        le=16,
+        description="How many proxies of your own stand before the edge. With 1 or more, a client "
+        "is the one that the outermost of them names in x-forwarded-for; what clients themselves "
+        "write there is never believed. Default 0: a client is who connects.",
+    )
 
 
 # --- traffic and objectives -------------------------------------------------

@@ -273,6 +273,18 @@ def _clean(value: str) -> str:
 
 Text: TypeAlias = Annotated[str, AfterValidator(_clean)]
 
+_TOKEN = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
+
+
+def _header_name(value: str) -> str:
+    if not _TOKEN.fullmatch(value.lower()):
+        raise fault(f"'{value[:60]}' is not a header's name", "write it as in x-canary")
+    return value.lower()
+
+
+Header: TypeAlias = Annotated[str, AfterValidator(_header_name), WithJsonSchema({"type": "string"})]
+"""A header's name, in lower case."""
+
 # --- commands ---------------------------------------------------------------
 
 _SHELL_WORDS = ("&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1")

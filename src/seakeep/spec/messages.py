@@ -53,23 +53,23 @@ def _problem(found: Any, root: Mapping) -> Problem:
         location += tuple(context["at"])
         at_key = "[key]" in found["loc"]
         mark = key_mark(root, location) if at_key else value_mark(root, location)
-        return problem_at(mark, _named(location, context["message"]), context["hint"])
+        return problem_at(mark, _named(location, context["message"], root), context["hint"])
     if kind == "extra_forbidden":
         return _unknown(location, root)
     if kind == "missing":
         name = str(location[-1])
         return problem_at(
             key_mark(root, location[:-1]),
-            _named(location[:-1], f"'{name}' is missing"),
+            _named(location[:-1], f"'{name}' is missing", root),
             _missing_hint(location),
         )
     message, hint = _plain_words(kind, context, found)
-    return problem_at(value_mark(root, location), _named(location, message), hint)
+    return problem_at(value_mark(root, location), _named(location, message, root), hint)
 
 
-def _named(location: Location, message: str) -> str:
+def _named(location: Location, message: str, root: Node) -> str:
     """The message with the path that it is about before it."""
-    path = dotted(location)
+    path = dotted(as_written(root, location))
     return f"{path}: {message}" if path else message
 
 
@@ -154,7 +154,7 @@ def _unknown(location: Location, root: Mapping) -> Problem:
         hint = f"did you mean {better}?"
     else:
         hint = f"known here: {', '.join(known)}" if known else ""
-    return problem_at(mark, _named(location[:-1], f"unknown key '{name[:60]}'"), hint)
+    return problem_at(mark, _named(location[:-1], f"unknown key '{name[:60]}'", root), hint)
 
 
 def known_keys(location: Location) -> list[str]:
@@ -215,9 +215,23 @@ def walk(root: Node, location: Location) -> list[tuple[Scalar | None, Node]]:
             trail.append(node.entries[part])
         elif isinstance(node, Sequence) and isinstance(part, int) and part < len(node.items):
             trail.append((None, node.items[part]))
-        else:
+        elif not _is_unwritten(node, part):
             break
     return trail
+
+
+def as_written(root: Node, location: Location) -> Location:
+    """The location without keys that the file leaves out."""
+    return tuple(
+        part
+        for depth, part in enumerate(location)
+        if not _is_unwritten(walk(root, location[:depth])[-1][1], part)
+    )
+
+
+def _is_unwritten(node: Node, part: str | int) -> bool:
+    """Whether a mapping stands for the list of which it is the one item."""
+    return isinstance(node, Mapping) and isinstance(part, int)
 
 
 def value_mark(root: Node, location: Location) -> Mark:

@@ -171,6 +171,14 @@ class _Checker:
                     "remove it, or write protocol: tcp",
                     key=True,
                 )
+        for key in ("limit", "shed") if tcp else ():
+            if getattr(service, key):
+                self.tell(
+                    (*at, key),
+                    f"{key} is about requests, which the edge does not see of a tcp service",
+                    "remove it, or write protocol: http",
+                    key=True,
+                )
         if service.proxy_protocol and not tcp:
             self.tell(
                 (*at, "proxy_protocol"),
@@ -180,6 +188,21 @@ class _Checker:
             )
 
     def _timing(self, at: Location, service: ServicePart) -> None:
+        shed = service.shed
+        if shed is not None and shed.latency >= service.timeout:
+            self.warn(
+                (*at, "shed", "latency"),
+                "requests time out before they take that long, so nothing is ever shed",
+                "make it shorter than timeout",
+            )
+        for index, route in enumerate(service.routes):
+            if shed is None and "priority" in route.model_fields_set:
+                self.warn(
+                    (*at, "routes", index, "priority"),
+                    "priority bears on nothing without shed",
+                    "add shed: {latency: 100ms} to the service",
+                    key=True,
+                )
         per_try = service.retries.per_try
         if per_try is not None and per_try >= service.timeout and service.retries.attempts:
             self.warn(

@@ -1,27 +1,26 @@
-"""How requests find an instance, as the file says it: routes, balancing, retries, limits."""
+"""How requests find an instance, as the file says it: routes, balancing, retries."""
 
 import re
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
-from seakeep.model.system import RateLimit
 from seakeep.spec.fields import (
     Fraction,
+    Header,
     Part,
-    PositiveRate,
     PositiveSpan,
     Span,
     UrlPath,
     fault,
 )
+from seakeep.spec.limits import Limits, PriorityName
 
 Port: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
 
 _HOST = re.compile(
     r"\*|(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*"
 )
-_TOKEN = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
 
 
 def _host(value: str) -> str:
@@ -33,19 +32,12 @@ def _host(value: str) -> str:
     return lower
 
 
-def _header_name(value: str) -> str:
-    if not _TOKEN.fullmatch(value.lower()):
-        raise fault(f"'{value[:60]}' is not a header's name", "write it as in x-canary")
-    return value.lower()
-
-
 def _header_value(value: str) -> str:
     if not value.isascii() or not value.isprintable():
         raise fault("holds characters that a header may not", "use printable ASCII")
     return value
 
 
-Header: TypeAlias = Annotated[str, AfterValidator(_header_name), WithJsonSchema({"type": "string"})]
 _header_schema = WithJsonSchema({"type": ["string", "number", "boolean", "null"]})
 
 
@@ -65,6 +57,14 @@ class RoutePart(Part):
     )
     port: Port | None = Field(
         default=None, description="The edge's port for a tcp service; tcp routes have nothing else."
+    )
+    limit: Limits = Field(
+        default=[], description="Bounds on requests by this route, beside those of the service."
+    )
+    priority: PriorityName = Field(
+        default="normal",
+        description="How long its requests go on being served while the service is saturated (see "
+        "`shed`): `sheddable` ones are refused first, `critical` ones never. Default normal.",
     )
 
 
@@ -139,21 +139,3 @@ class RetriesPart(Part):
         default=["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"],
         description="Methods that may be sent twice. Default: the idempotent ones of RFC 9110.",
     )
-
-
-class LimitPart(Part):
-    """A bound on requests per region. Read and carried; acted upon by a later release."""
-
-    example = "{rate: 500/s, burst: 100}"
-
-    rate: PositiveRate = Field(description="Requests let through: `500/s`.")
-    burst: int | None = Field(
-        default=None,
-        ge=1,
-        le=10**9,
-        description="Let through at once. Default: one second's worth.",
-    )
-
-    def limit(self) -> RateLimit:
-        burst = self.burst if self.burst is not None else max(1, round(self.rate))
-        return RateLimit(rate_per_s=self.rate, burst=burst)

@@ -33,7 +33,8 @@ from seakeep.spec.fields import (
     UrlPath,
     fault,
 )
-from seakeep.spec.routing import BalancePart, LimitPart, Port, RetriesPart, RoutePart
+from seakeep.spec.limits import Limits, ShedPart, one_or_more
+from seakeep.spec.routing import BalancePart, Port, RetriesPart, RoutePart
 
 
 class ResourcesPart(Part):
@@ -167,10 +168,6 @@ class ScalePart(Part):
         if isinstance(number, bool) or not isinstance(number, int | float) or number <= 0:
             raise fault("must be a number above zero", "write 8, 200/s or 70%", ("target",))
         return float(number)
-
-
-def _one_or_more(value: Any) -> Any:
-    return [value] if isinstance(value, dict) else value
 
 
 class ProbePart(Part):
@@ -341,7 +338,7 @@ class ServicePart(Part):
     )
     scale: Annotated[
         list[ScalePart],
-        BeforeValidator(_one_or_more),
+        BeforeValidator(one_or_more),
         OrShort(lambda long: dict(long["items"])),
     ] = Field(
         default=[],
@@ -362,7 +359,16 @@ class ServicePart(Part):
     retries: RetriesPart = Field(
         default=RetriesPart(), description="Default: 2, within a 20% budget."
     )
-    limit: LimitPart | None = Field(default=None, description="A bound on requests. Default: none.")
+    limit: Limits = Field(
+        default=[],
+        description="Bounds on requests, such as `{rate: 500/s, per: client}`, or a list of them. "
+        "They hold where requests come in: at the edge, or at the inner balancer for a service "
+        "that has no routes. Default: none.",
+    )
+    shed: ShedPart | None = Field(
+        default=None,
+        description="What to refuse while it is saturated. Default: nothing.",
+    )
     calls: dict[Name, Annotated[float, Field(ge=0, le=1_000_000)]] = Field(
         default={},
         description="Services that it calls, and how often per request: `{catalog: 1}`. Each "

@@ -10,11 +10,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 import h11
 
 from seakeep.engines.local.envoy.clusters import service_of
+from seakeep.engines.local.envoy.paths import ConfigVersions
 from seakeep.engines.local.layout import Layout
 from seakeep.model.ids import RegionName, ServiceName
 from seakeep.model.observation import TrafficReading
@@ -23,9 +23,12 @@ READ_BYTES = 65_536
 REJECTION_GRACE_S = 1.0
 REJECTION = re.compile(r"config update (?:rejected|failure): (.*)", re.DOTALL)
 ROUTES_VERSION = re.compile(r"http\.[^.]+\.rds\.(.+)\.version_text")
+FILTER_VERSION = re.compile(r"extension_config_discovery\.http_filter\.(.+)\.version_text")
 LOG_LINE = re.compile(r"(?m)^(?=\[\d{4}-\d\d-\d\d )")
 
 HTTP_STATS = ("upstream_rq_completed", "upstream_rq_5xx", "upstream_rq_retry", "upstream_rq_active")
+REFUSALS = ("limited", "shed")
+"""What Envoy itself refused, by service: counted by the access log named stats."""
 TCP_REQUESTS = "downstream_cx_total"
 TCP_STATS = (
     "upstream_cx_active",
@@ -53,17 +56,20 @@ class Taken:
     """Digest by cluster."""
     routes: Mapping[str, str]
     """Version by name of the route configuration."""
+    filters: Mapping[str, str]
+    """Version by name of the filter that has a file of its own."""
 
-    def includes(self, listeners: str, clusters: str, routes: Mapping[str, str]) -> bool:
+    def includes(self, wanted: ConfigVersions) -> bool:
         """Whether all of these run; an empty string stands for any version."""
         return (
-            self.listeners.startswith(listeners)
-            and self.clusters.startswith(clusters)
-            and all(self.routes.get(name) == version for name, version in routes.items())
+            self.listeners.startswith(wanted.listeners)
+            and self.clusters.startswith(wanted.clusters)
+            and wanted.routes.items() <= self.routes.items()
+            and wanted.filters.items() <= self.filters.items()
         )
 
 
-NOTHING_TAKEN = Taken(listeners="", clusters="", endpoints={}, routes={})
+NOTHING_TAKEN = Taken(listeners="", clusters="", endpoints={}, routes={}, filters={})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,11 +121,8 @@ class EdgeAdmin:
                 for name, value in texts.items()
                 if name.startswith("cluster.")
             },
-            routes={
-                match[1]: value
-                for name, value in texts.items()
-                if (match := ROUTES_VERSION.fullmatch(name))
-            },
+            routes=_named(texts, ROUTES_VERSION),
+            filters=_named(texts, FILTER_VERSION),
         )
 
     async def endpoints_taken(self, cluster: str, digest: str) -> bool:
@@ -143,10 +146,7 @@ class EdgeAdmin:
         found = _stats(await self._get(f"/stats?usedonly&filter={_TRAFFIC}"))
         sums: dict[ServiceName, dict[str, int]] = {}
         for name, value in found.items():
-            owner, _, stat = name.rpartition(".")
-            kind, _, rest = owner.partition(".")
-            # cluster.web, cluster.web@a, tcp.edge.db, tcp.internal.db
-            service = service_of(rest if kind == "cluster" else rest.partition(".")[2])
+            service, stat = _counted(name)
             totals = sums.setdefault(service, {})
             totals[stat] = totals.get(stat, 0) + int(value)
         return tuple(_reading(self.region, name, sums[name]) for name in sorted(sums))
@@ -171,13 +171,7 @@ class EdgeAdmin:
         return (await self.taken()).routes.get(name) == version
 
     async def await_taken(
-        self,
-        *,
-        listeners: str = "",
-        clusters: str = "",
-        routes: Mapping[str, str] = MappingProxyType({}),
-        timeout_s: float = 10.0,
-        log_from: int = 0,
+        self, wanted: ConfigVersions, *, timeout_s: float = 10.0, log_from: int = 0
     ) -> None:
         """Return once Envoy runs with these versions. Raises ConfigRejected with Envoy's text
         when it complained after byte `log_from` of its log, TimeoutError when it just did not.
@@ -193,7 +187,7 @@ class EdgeAdmin:
                     taken = await self.taken()
                 except AdminError:
                     taken = NOTHING_TAKEN
-                if taken.includes(listeners, clusters, routes):
+                if taken.includes(wanted):
                     return
                 texts = rejections(self._log, log_from)[0]
                 if texts and loop.time() >= believe_at:
@@ -232,6 +226,24 @@ def rejections(log: Path, start: int = 0) -> tuple[tuple[str, ...], int]:
     return tuple(texts), start + len(data)
 
 
+def _named(texts: Mapping[str, str], pattern: re.Pattern[str]) -> dict[str, str]:
+    """Values by what the pattern finds in their names."""
+    return {match[1]: value for name, value in texts.items() if (match := pattern.fullmatch(name))}
+
+
+def _counted(name: str) -> tuple[ServiceName, str]:
+    """Whose counter it is, and of what."""
+    owner, _, stat = name.rpartition(".")
+    kind, _, rest = owner.partition(".")
+    match kind:
+        case "cluster":  # cluster.web.<stat>, cluster.web@a.<stat>
+            return service_of(rest), stat
+        case "tcp":  # tcp.edge.db.<stat>, tcp.internal.db.<stat>
+            return service_of(rest.partition(".")[2]), stat
+        case _:  # seakeep.limited.service.web
+            return stat, rest.partition(".")[0]
+
+
 def _either(names: tuple[str, ...]) -> str:
     return "(" + "|".join(names) + ")"
 
@@ -241,7 +253,8 @@ _VERSIONS = r"version_text$"
 _TRAFFIC = (
     # No `web.local`: those are gateways.
     rf"^(cluster\.[^.]%2B\.{_either(HTTP_STATS + TCP_STATS)}"
-    rf"|tcp\.(edge|internal)\.[^.]%2B\.{TCP_REQUESTS})$"
+    rf"|tcp\.(edge|internal)\.[^.]%2B\.{TCP_REQUESTS}"
+    rf"|seakeep\.{_either(REFUSALS)}\.service\.[^.]%2B)$"
 )
 
 
@@ -294,6 +307,8 @@ def _reading(region: RegionName, service: ServiceName, sums: Mapping[str, int]) 
         failures=sums.get("upstream_rq_5xx", 0),
         retries=sums.get("upstream_rq_retry", 0),
         in_flight=sums.get("upstream_rq_active", 0),
+        limited=sums.get("limited", 0),
+        shed=sums.get("shed", 0),
     )
 
 

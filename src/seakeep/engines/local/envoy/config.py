@@ -8,19 +8,26 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import envoy  # type: ignore[import-untyped]  # the wheel has no py.typed
 
 from seakeep.engines.local.addresses import AddressBook
 from seakeep.engines.local.envoy.clusters import TYPE, cluster_names, render_clusters
-from seakeep.engines.local.envoy.listeners import OTLP_CLUSTER, render_listeners, render_routes
+from seakeep.engines.local.envoy.listeners import (
+    OTLP_CLUSTER,
+    render_filters,
+    render_listeners,
+    render_routes,
+)
 from seakeep.engines.local.envoy.paths import (
+    ConfigVersions,
     Json,
     bootstrap_path,
     clusters_path,
     endpoints_path,
+    filter_path,
     listeners_path,
     routes_path,
     watched,
@@ -31,16 +38,6 @@ from seakeep.model.system import System
 
 DRAIN_S = 30
 """How long connections of a listener that changes or goes may linger."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigVersions:
-    """Digests of what was written; Envoy reports them back once it has taken it."""
-
-    listeners: str
-    clusters: str
-    routes: Mapping[str, str]
-    """By name of the route configuration."""
 
 
 def envoy_binary() -> Path:
@@ -76,12 +73,17 @@ def write_bootstrap(system_name: str, region: RegionName, layout: Layout) -> Pat
 
 
 def write_config(
-    system: System, region: RegionName, book: AddressBook, layout: Layout
+    system: System,
+    region: RegionName,
+    book: AddressBook,
+    layout: Layout,
+    shares: Mapping[str, float] = MappingProxyType({}),
 ) -> ConfigVersions:
     """Bring listeners, routes and clusters of a region's Envoy up to the spec, rewriting only
     files whose content changed. Clusters come first, and each gets an empty endpoints file when
     it has none, or Envoy would wait for it before it serves anything; then the routes that lead
-    to them, then the listeners that name the routes."""
+    to them, then the listeners that name routes and filters. `shares` are the region's parts of
+    limits that all regions share, by name."""
     layout.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
     for cluster in cluster_names(system, region):
         path = endpoints_path(layout, region, cluster)
@@ -90,15 +92,20 @@ def write_config(
     clusters = render_clusters(system, region, layout.edge(region) / "eds")
     listeners = render_listeners(system, region, book, layout)
     routes = render_routes(system, region)
+    filters = render_filters(system, region, shares)
     versions = ConfigVersions(
         listeners=digest_of(listeners),
         clusters=digest_of(clusters),
         routes={name: digest_of([config]) for name, config in routes.items()},
+        filters={name: digest_of([config]) for name, config in filters.items()},
     )
     replace_if_changed(clusters_path(layout, region), discovery(versions.clusters, clusters))
     for name, config in routes.items():
         path = routes_path(layout, region, name)
         replace_if_changed(path, discovery(versions.routes[name], [config]))
+    for name, config in filters.items():
+        path = filter_path(layout, region, name)
+        replace_if_changed(path, discovery(versions.filters[name], [config]))
     replace_if_changed(listeners_path(layout, region), discovery(versions.listeners, listeners))
     return versions
 
@@ -106,8 +113,9 @@ def write_config(
 def push_again(layout: Layout, region: RegionName) -> None:
     """Have Envoy read clusters, routes and listeners once more: it does not try again by itself
     what it has not taken, and reads only what is moved into place."""
-    routes = sorted(layout.edge(region).glob("rds/*/routes.json"))
-    for path in (clusters_path(layout, region), *routes, listeners_path(layout, region)):
+    edge = layout.edge(region)
+    named = [*sorted(edge.glob("rds/*/routes.json")), *sorted(edge.glob("ecds/*/filter.json"))]
+    for path in (clusters_path(layout, region), *named, listeners_path(layout, region)):
         if path.exists():
             _move_into_place(path, path.read_text())
 

@@ -7,12 +7,22 @@ all that a spec changes often (routes, timeouts, retries, limits) is no part of 
 the route configuration that it names and that Envoy reads from a file of its own (RDS).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from seakeep.engines.local.addresses import AddressBook
 from seakeep.engines.local.envoy.clusters import TYPE, readiness_path, zone_clusters
-from seakeep.engines.local.envoy.paths import Json, access_log, routes_path, watched
+from seakeep.engines.local.envoy.limits import (
+    KINDS,
+    LIMITS,
+    LOCAL_RATE_LIMIT,
+    METADATA,
+    SHARES,
+    owned_limits,
+    render_limits,
+    render_shares,
+)
+from seakeep.engines.local.envoy.paths import Json, access_log, filter_path, routes_path, watched
 from seakeep.engines.local.envoy.routes import edge_hosts, service_hosts
 from seakeep.engines.local.layout import Layout
 from seakeep.model.ids import RegionName, ServiceName
@@ -68,6 +78,43 @@ def render_routes(system: System, region: RegionName) -> dict[str, Json]:
     return found
 
 
+def render_filters(
+    system: System, region: RegionName, shares: Mapping[str, float]
+) -> dict[str, Json]:
+    """The configurations of the filters that are files of their own, by name: `limits.edge`,
+    `shares.internal.web`. A limit holds where requests come in; for a service that has routes
+    that is the edge."""
+    found = {}
+    regions = len(system.regions)
+    for name, services, ways in _ways_in(system, region):
+        limits = owned_limits(services, routes=name == EDGE)
+        found[f"{LIMITS}.{name}"] = render_limits(limits, ways)
+        found[f"{SHARES}.{name}"] = render_shares(limits, ways, regions, shares)
+    return {
+        name: {
+            "@type": TYPE + "envoy.config.core.v3.TypedExtensionConfig",
+            "name": name,
+            "typed_config": config,
+        }
+        for name, config in found.items()
+    }
+
+
+def _ways_in(system: System, region: RegionName) -> Iterator[tuple[str, list[Service], int]]:
+    """(route configuration, services whose limits hold there, into how many such ways the
+    region's requests to them are divided)."""
+    if edge_hosts(system):
+        yield EDGE, [service for service in system.services.values() if service.routes], 1
+    for name in called_services(system):
+        service = system.services[name]
+        if service.workload.protocol is Protocol.HTTP:
+            limited = [] if service.routes else [service]
+            yield _internal_name(name), limited, 1
+            zones = zone_clusters(system, region, service)
+            for cluster in zones:
+                yield _internal_name(cluster), limited, len(zones)
+
+
 def render_listeners(
     system: System, region: RegionName, book: AddressBook, layout: Layout
 ) -> list[Json]:
@@ -101,8 +148,10 @@ def _edge(system: System, region: RegionName, book: AddressBook, layout: Layout)
     log = access_log(layout, region)
     if edge_hosts(system):
         manager = _http_manager("edge", routes_path(layout, region, EDGE), log)
+        _limit(manager, layout, region, EDGE)
         manager |= {
             "use_remote_address": True,
+            "xff_num_trusted_hops": system.edge.trusted_hops,
             "skip_xff_append": True,
             "internal_address_config": {"cidr_ranges": [_cidr("255.255.255.255", 32)]},
             "normalize_path": True,
@@ -132,7 +181,9 @@ def _internal(
         address = book.internal(region, service.name, zone, service.workload.port)
         if service.workload.protocol is Protocol.HTTP:
             routes = routes_path(layout, region, _internal_name(cluster))
-            chain = _network_filter(_inner(_http_manager("internal", routes, log)))
+            manager = _inner(_http_manager("internal", routes, log))
+            _limit(manager, layout, region, _internal_name(cluster))
+            chain = _network_filter(manager)
         else:
             chain = _tcp_proxy(service, cluster, "internal", log)
         listeners.append(_listener(f"internal {cluster}", address, [chain]))
@@ -204,6 +255,44 @@ def _http_manager(role: str, routes: Path, log: Path) -> Json:
             }
         ],
     }
+
+
+def _limit(manager: Json, layout: Layout, region: RegionName, name: str) -> None:
+    """Put the filters of limits first, and count what they refuse, by service."""
+    manager["http_filters"][:0] = [
+        {
+            "name": f"{kind}.{name}",
+            "config_discovery": {
+                "config_source": watched(filter_path(layout, region, f"{kind}.{name}")),
+                "type_urls": [TYPE + LOCAL_RATE_LIMIT],
+            },
+        }
+        for kind in KINDS
+    ]
+    manager["access_log"].append(
+        {
+            "name": "envoy.access_loggers.stats",
+            "filter": {"response_flag_filter": {"flags": ["RL"]}},
+            "typed_config": {
+                "@type": TYPE + "envoy.extensions.access_loggers.stats.v3.Config",
+                "stats_scope": {"prefix": METADATA},
+                "counters": [
+                    {
+                        "stat": {
+                            "name": "limited",
+                            "tags": [
+                                {
+                                    "name": "service",
+                                    "value_format": f"%METADATA(ROUTE:{METADATA}:service)%",
+                                }
+                            ],
+                        },
+                        "value_fixed": 1,
+                    }
+                ],
+            },
+        }
+    )
 
 
 def _inner(manager: Json) -> Json:

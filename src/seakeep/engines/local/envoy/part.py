@@ -9,14 +9,13 @@ from seakeep.engines.local.addresses import AddressBook
 from seakeep.engines.local.clock import BootClock
 from seakeep.engines.local.envoy.admin import ConfigRejected, EdgeAdmin
 from seakeep.engines.local.envoy.config import (
-    ConfigVersions,
     envoy_argv,
     push_again,
     write_bootstrap,
     write_config,
 )
 from seakeep.engines.local.envoy.endpoints import write_endpoints
-from seakeep.engines.local.envoy.paths import access_log
+from seakeep.engines.local.envoy.paths import ConfigVersions, access_log
 from seakeep.engines.local.layout import Layout
 from seakeep.engines.local.parts import Part
 from seakeep.engines.local.processes import Identity
@@ -72,11 +71,7 @@ class EdgePart(Part):
             raise ConnectionError("not ready")
         if self._versions is not None:
             try:
-                await self._admin.await_taken(
-                    listeners=self._versions.listeners,
-                    clusters=self._versions.clusters,
-                    routes=self._versions.routes,
-                )
+                await self._admin.await_taken(self._versions)
             except ConfigRejected:
                 # What was in its way may be gone by the next start: an address in use, say.
                 push_again(self.layout, self.record.region)

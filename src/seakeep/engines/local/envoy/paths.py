@@ -1,9 +1,11 @@
-"""Where a region's Envoy finds its files, and how it is told to watch them.
+"""Where a region's Envoy finds its files, how it is told to watch them, and in which versions.
 
 Everything that can change while it runs lies in a file of its own in a folder of its own: Envoy
 reads a file again at any rename within the folder that it watches for it.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,6 +13,19 @@ from seakeep.engines.local.layout import Layout
 from seakeep.model.ids import RegionName
 
 Json: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigVersions:
+    """Digests of what was written; Envoy reports them back once it has taken it. An empty
+    string stands for any."""
+
+    listeners: str = ""
+    clusters: str = ""
+    routes: Mapping[str, str] = field(default_factory=dict)
+    """By name of the route configuration."""
+    filters: Mapping[str, str] = field(default_factory=dict)
+    """By name of the filter that has a file of its own."""
 
 
 def bootstrap_path(layout: Layout, region: RegionName) -> Path:
@@ -27,6 +42,10 @@ def clusters_path(layout: Layout, region: RegionName) -> Path:
 
 def routes_path(layout: Layout, region: RegionName, name: str) -> Path:
     return layout.edge(region) / "rds" / name / "routes.json"
+
+
+def filter_path(layout: Layout, region: RegionName, name: str) -> Path:
+    return layout.edge(region) / "ecds" / name / "filter.json"
 
 
 def endpoints_path(layout: Layout, region: RegionName, cluster: str) -> Path:

@@ -8,6 +8,7 @@ second takes the others and retries them only while nothing of them can have bee
 import re
 from collections.abc import Iterable
 
+from seakeep.engines.local.envoy.limits import metadata_of
 from seakeep.engines.local.envoy.paths import Json
 from seakeep.model.system import BalancePolicy, Protocol, Route, Service, System
 from seakeep.model.time import MILLISECOND, Duration
@@ -45,19 +46,19 @@ def edge_hosts(system: System) -> list[Json]:
     """Virtual hosts of the edge. Within a host the longest path is matched first, then the
     route with more headers, then the order of the file. A host of its own hides the routes of
     `*` (there is no fall-through, as with server blocks elsewhere)."""
-    found: dict[str, list[tuple[Route, Service]]] = {}
+    found: dict[str, list[tuple[int, Service]]] = {}
     for service in system.services.values():
         if service.workload.protocol is Protocol.HTTP:
-            for route in service.routes:
-                found.setdefault(route.host, []).append((route, service))
+            for index, route in enumerate(service.routes):
+                found.setdefault(route.host, []).append((index, service))
     return [
         {
             "name": host,
             "domains": [host],
             "routes": [
                 entry
-                for route, service in sorted(pairs, key=_most_specific)
-                for entry in routes_to(service, service.name, route)
+                for index, service in sorted(pairs, key=_most_specific)
+                for entry in routes_to(service, service.name, index)
             ],
         }
         for host, pairs in found.items()
@@ -66,12 +67,19 @@ def edge_hosts(system: System) -> list[Json]:
 
 def service_hosts(service: Service, cluster: str, *, retries: bool) -> list[Json]:
     """The virtual host of a listener that leads to one service only."""
-    routes = routes_to(service, cluster, Route()) if retries else [_gateway_route(service, cluster)]
+    routes = routes_to(service, cluster) if retries else [_gateway_route(service, cluster)]
     return [{"name": service.name, "domains": ["*"], "routes": routes}]
 
 
-def routes_to(service: Service, cluster: str, route: Route) -> list[Json]:
-    """The entries for one route of the spec."""
+def routes_to(service: Service, cluster: str, index: int | None = None) -> list[Json]:
+    """The entries for one route of the spec, by its place among the service's; without `index`,
+    those for all requests."""
+    route = Route() if index is None else service.routes[index]
+    metadata = metadata_of(service, index)
+    return [{**entry, "metadata": metadata} for entry in _entries(service, cluster, route)]
+
+
+def _entries(service: Service, cluster: str, route: Route) -> list[Json]:
     match: Json = _path_match(route.path)
     headers = [{"name": name, "string_match": {"exact": value}} for name, value in route.headers]
     if service.retries.attempts == 0:
@@ -86,8 +94,8 @@ def routes_to(service: Service, cluster: str, route: Route) -> list[Json]:
     return entries
 
 
-def _most_specific(pair: tuple[Route, Service]) -> tuple[int, int]:
-    route = pair[0]
+def _most_specific(pair: tuple[int, Service]) -> tuple[int, int]:
+    route = pair[1].routes[pair[0]]
     return (-len(route.path.rstrip("/")), -len(route.headers))
 
 
