@@ -151,7 +151,7 @@ def _service(name: str, regions: Sequence[str]) -> Service:
         image=None,
         replicas=Replicas(min=replicas, max=2 * replicas),
         spread=Spread(regions=dict.fromkeys(regions, 1 / REGIONS)),
-        scale=(),
+        scale=None,
         routes=(),
         balance=Balance(prefer=Prefer.ZONE if name == "web" else Prefer.REGION),
         timeout=SECOND,

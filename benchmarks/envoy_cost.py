@@ -185,7 +185,7 @@ def system() -> System:
         image=None,
         replicas=Replicas(min=1, max=1),
         spread=Spread(regions={"here": 1.0}),
-        scale=(),
+        scale=None,
         routes=(Route(),),
         balance=Balance(),
         timeout=SECOND,

@@ -110,7 +110,7 @@ def service(
         "image": None,
         "replicas": Replicas(min=replicas, max=replicas * 2),
         "spread": Spread(regions=dict(regions)),
-        "scale": (),
+        "scale": None,
         "routes": (),
         "balance": Balance(),
         "timeout": SECOND,

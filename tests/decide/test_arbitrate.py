@@ -158,7 +158,7 @@ def test_every_reason_has_a_sentence_that_its_numbers_fill(told_reasons):
 
 def test_codes_are_dotted_and_begin_with_their_controller():
     for code in REASONS:
-        assert re.fullmatch(r"(parts|health|placement|traffic|arbitrate)(\.[a-z_]+)+", code)
+        assert re.fullmatch(r"(parts|health|scaling|placement|traffic|arbitrate)(\.[a-z_]+)+", code)
 
 
 @pytest.fixture(scope="module")

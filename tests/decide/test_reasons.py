@@ -19,6 +19,8 @@ NAMES = {
     "role": "balancer",
     "to": "eu-west",
     "short": "memory",
+    "what": "zone",
+    "metric": "requests in flight per instance",
     "detail": "HTTP 503",
     "superseded": "restart:web-7:0",
     "winner": "stop:web-7:0",

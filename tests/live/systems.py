@@ -181,10 +181,10 @@ class Running:
 
 
 @contextmanager
-def running(folder: Path, spec: str = SPEC) -> Iterator[Running]:
+def running(folder: Path, spec: str = SPEC, app: str = APP) -> Iterator[Running]:
     """A system that is up; nothing of it is left afterwards."""
     (folder / "seakeep.yaml").write_text(spec)
-    (folder / "app.py").write_text(APP)
+    (folder / "app.py").write_text(app)
     system = Running(folder)
     try:
         system.up()

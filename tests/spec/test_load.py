@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from seakeep.model.limits import LimitPer, LimitScope, Priority, RateLimit, Shed
+from seakeep.model.scale import Metric, Scale, ScaleTarget
 from seakeep.model.system import (
     Call,
     Distribution,
@@ -20,7 +21,6 @@ from seakeep.model.system import (
     ProbeKind,
     Replicas,
     Retries,
-    ScaleTarget,
     Shape,
     System,
     TcpCheck,
@@ -197,7 +197,7 @@ def test_short_and_long_forms(tmp_path: Path) -> None:
     )
     assert web.replicas == Replicas(min=3, max=3)
     assert web.balance.policy.value == "ring_hash"
-    assert web.scale == (ScaleTarget(metric="concurrency", target=8.0),)
+    assert web.scale == Scale(metrics=(ScaleTarget(metric=Metric.CONCURRENCY, target=8.0),))
     assert web.calls == (Call(service="api", per_request=0.5),)
     assert web.limit == (RateLimit(rate_per_s=10.0, burst=10),)
     assert web.work is not None
@@ -215,7 +215,7 @@ def test_short_and_long_forms(tmp_path: Path) -> None:
     )
     assert long.balance.hash_header == "x-user"
     assert long.balance.panic_fraction == 0.4
-    assert [(s.metric, s.target) for s in long.scale] == [("cpu", 0.7), ("rate", 5.0)]
+    assert [(s.metric, s.target) for s in long.scale.metrics] == [("cpu", 0.7), ("rate", 5.0)]
     assert long.retries.per_try_timeout == 300 * MILLISECOND
     assert long.retries.methods == ("GET",)
     assert long.work is not None

@@ -149,8 +149,10 @@ def _order(order: dict[str, Any]) -> Text:
 def _services(document: dict[str, Any]) -> Table:
     regions = [region["name"] for region in document["regions"]]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("SERVICE", "READY", *regions, "REQ/S", "FAILED/S"):
-        table.add_column(name, justify="left" if name == "SERVICE" else "right")
+    scaled = any(item["scale"] for item in document["services"])
+    scale = ("MIN-MAX", "SCALED ON") if scaled else ()
+    for name in ("SERVICE", "READY", *regions, "REQ/S", "FAILED/S", *scale):
+        table.add_column(name, justify="left" if name in ("SERVICE", "SCALED ON") else "right")
     for item in document["services"]:
         enough = item["ready"] >= item["wanted"]
         table.add_row(
@@ -159,8 +161,21 @@ def _services(document: dict[str, Any]) -> Table:
             *(str(item["regions"].get(name, 0)) for name in regions),
             f"{item['requests_per_s']:g}",
             f"{item['failures_per_s']:g}",
+            *(_scale(item["scale"]) if scaled else ()),
         )
     return table
+
+
+def _scale(scale: dict[str, Any] | None) -> tuple[str, str]:
+    """`2-40`, `concurrency 6.2 of 8, cpu 31 of 70`."""
+    if scale is None:
+        return "", ""
+    values = [
+        f"{one['metric']} "
+        + ("unknown" if one["value"] is None else f"{one['value']:.4g} of {one['target']:g}")
+        for one in scale["metrics"]
+    ]
+    return f"{scale['min']}-{scale['max']}", ", ".join(values)
 
 
 def _places(document: dict[str, Any]) -> Table:

@@ -17,6 +17,8 @@ from typing import assert_never
 from seakeep.decide.health import HealthController, HealthMemory
 from seakeep.decide.parts import PartsController, PartsMemory
 from seakeep.decide.placement import Placement, PlacementMemory
+from seakeep.decide.scaling import ScalingController, short_of_room
+from seakeep.decide.scaling_memory import ScalingMemory
 from seakeep.decide.traffic import TrafficController, TrafficMemory
 from seakeep.model.action import (
     Action,
@@ -46,6 +48,7 @@ REASONS = {
 class PlaneMemory:
     parts: PartsMemory
     health: HealthMemory
+    scaling: ScalingMemory
     placement: PlacementMemory
     traffic: TrafficMemory
 
@@ -55,6 +58,7 @@ class PlaneMemory:
         return PlaneMemory(
             parts=self.parts.without_caches(),
             health=self.health,
+            scaling=self.scaling,
             placement=self.placement.without_caches(),
             traffic=self.traffic.without_caches(),
         )
@@ -67,6 +71,7 @@ class ControlPlane:
     def __init__(self, epoch: int) -> None:
         self._parts = PartsController(epoch)
         self._health = HealthController(epoch)
+        self._scaling = ScalingController()
         self._placement = Placement(epoch)
         self._traffic = TrafficController(epoch)
 
@@ -74,6 +79,7 @@ class ControlPlane:
         return PlaneMemory(
             parts=self._parts.initial(),
             health=self._health.initial(),
+            scaling=self._scaling.initial(),
             placement=self._placement.initial(),
             traffic=self._traffic.initial(),
         )
@@ -81,18 +87,35 @@ class ControlPlane:
     def decide(self, system: System, view: View, memory: PlaneMemory) -> Decision[PlaneMemory]:
         parts = self._parts.decide(system, view, memory.parts)
         health = self._health.decide(system, view, memory.health)
-        placement = self._placement.decide(system, view, memory.placement)
+        scaling = self._scaling.decide(system, view, memory.scaling)
+        placement = self._placement.decide(
+            system, view, memory.placement, scaling.memory.wanted, scaling.memory.layouts
+        )
         traffic = self._traffic.decide(system, view, memory.traffic)
         actions, reasons = settle(
             (*parts.actions, *health.actions, *placement.actions, *traffic.actions),
-            (*parts.reasons, *health.reasons, *placement.reasons, *traffic.reasons),
+            (
+                *parts.reasons,
+                *health.reasons,
+                *scaling.reasons,
+                *short_of_room(scaling.memory, placement.reasons),
+                *placement.reasons,
+                *traffic.reasons,
+            ),
             view.pending,
         )
-        wakes = (parts.wake_at, health.wake_at, placement.wake_at, traffic.wake_at)
+        wakes = (
+            parts.wake_at,
+            health.wake_at,
+            scaling.wake_at,
+            placement.wake_at,
+            traffic.wake_at,
+        )
         return Decision(
             memory=PlaneMemory(
                 parts=parts.memory,
                 health=health.memory,
+                scaling=scaling.memory,
                 placement=placement.memory,
                 traffic=traffic.memory,
             ),

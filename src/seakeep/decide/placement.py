@@ -18,7 +18,7 @@ from typing import TypeAlias
 from seakeep.decide.backoff import Backoff
 from seakeep.decide.placement_moves import Leave, Start, moves_of
 from seakeep.decide.placement_nodes import Rooms, rooms_of
-from seakeep.decide.placement_share import grid_of
+from seakeep.decide.placement_share import Layout, grid_of
 from seakeep.decide.placement_tally import (
     AskedStart,
     Tally,
@@ -124,6 +124,7 @@ class Settled:
 
     system: System
     wanted: Mapping[ServiceName, int]
+    layouts: Mapping[ServiceName, Layout]
     at: Instant
     """When no instance has changed since."""
     nodes: tuple[NodeReading, ...]
@@ -158,14 +159,19 @@ class Placement:
         view: View,
         memory: PlacementMemory,
         wanted: Mapping[ServiceName, int] | None = None,
+        layouts: Mapping[ServiceName, Layout] | None = None,
     ) -> Decision[PlacementMemory]:
         """`wanted`: replicas per service, held within the spec's bounds; the minimum where it
-        says nothing."""
+        says nothing. `layouts`: how they lie over the regions, where the spec's shares do not
+        say it."""
         counts = _wanted(system, wanted or {})
+        by_need = layouts or {}
         nodes = _node_states(view)
-        if memory.settled is not None and _is_same(memory.settled, system, view, counts, nodes):
+        if memory.settled is not None and _is_same(
+            memory.settled, system, view, counts, by_need, nodes
+        ):
             return Decision(memory=memory, reasons=memory.settled.reasons)
-        step = _Step(system, view, memory, counts, self._epoch)
+        step = _Step(system, view, memory, counts, by_need, self._epoch)
         step.run()
         return step.decision(nodes)
 
@@ -179,9 +185,11 @@ class _Step:
         view: View,
         memory: PlacementMemory,
         wanted: Mapping[ServiceName, int],
+        layouts: Mapping[ServiceName, Layout],
         epoch: int,
     ) -> None:
         self.system, self.view, self.wanted, self.epoch = system, view, wanted, epoch
+        self.layouts = layouts
         self.asked, self.aside = _still_asked(view, memory)
         self.ordinals = _ordinals(view, memory.ordinals)
         self.rooms: Rooms = rooms_of(
@@ -217,7 +225,8 @@ class _Step:
             take_room_of_strangers(members, self.rooms)
         for tally in tallies:
             service = tally.service
-            moves = moves_of(tally, grid_of(self.system, service, self.rooms))
+            layout = self.layouts.get(service.name)
+            moves = moves_of(tally, grid_of(self.system, service, self.rooms, layout))
             for start in moves.starts:
                 self._start(start, tally)
             for leave in moves.leaves:
@@ -247,6 +256,7 @@ class _Step:
             settled = Settled(
                 system=self.system,
                 wanted=self.wanted,
+                layouts=self.layouts,
                 at=self.view.at,
                 nodes=nodes,
                 reasons=reasons,
@@ -466,9 +476,12 @@ def _is_same(
     system: System,
     view: View,
     wanted: Mapping[ServiceName, int],
+    layouts: Mapping[ServiceName, Layout],
     nodes: tuple[NodeReading, ...],
 ) -> bool:
     """Whether a step has the inputs of one that had nothing to do."""
     if settled.system is not system or settled.wanted != wanted or settled.nodes != nodes:
+        return False
+    if settled.layouts != layouts:
         return False
     return all(view.changed.get(name, view.at) < settled.at for name in view.by_service)

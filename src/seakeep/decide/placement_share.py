@@ -3,6 +3,7 @@ zones, each within what fits on their nodes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from seakeep.decide.division import Party, displaced, divide
 from seakeep.decide.placement_nodes import NodeRoom, Place, Rooms
@@ -35,8 +36,16 @@ class Shares:
     """Replicas that are elsewhere for want of room in the region that they belong to."""
 
 
-def grid_of(system: System, service: Service, rooms: Rooms) -> Grid:
+Layout: TypeAlias = Mapping[RegionName, int]
+"""Replicas by region."""
+
+
+def grid_of(system: System, service: Service, rooms: Rooms, layout: Layout | None = None) -> Grid:
+    """With a `layout` its numbers weigh the regions instead of the spec's shares: dividing their
+    sum gives just them."""
     weights = regions_of(system, service)
+    if layout:
+        weights = {name: float(layout.get(name, 0)) for name in weights}
     any_zone = service.spread.zones is ZoneSpread.ANY
     nodes: dict[Place, list[NodeRoom]] = {}
     by_region: dict[RegionName, list[Place]] = {}

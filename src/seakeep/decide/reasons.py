@@ -5,11 +5,12 @@ Placeholders name the reason's subject and numbers. Each controller keeps its ow
 
 from collections.abc import Mapping
 
-from seakeep.decide import arbitrate, health, parts, placement, traffic
+from seakeep.decide import arbitrate, health, parts, placement, scaling, traffic
 
 REASONS: Mapping[str, str] = {
     **parts.REASONS,
     **health.REASONS,
+    **scaling.REASONS,
     **placement.REASONS,
     **traffic.REASONS,
     **arbitrate.REASONS,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, TypeVar
 
+from seakeep.model.histogram import Counts
 from seakeep.model.ids import ActionId, InstanceId, NodeId, RegionName, ServiceName, ZoneName
 from seakeep.model.order import Order
 from seakeep.model.system import ProbeKind, Resources
@@ -136,6 +137,10 @@ class TrafficReading:
     """Beside `requests`: refused since they were beyond a limit (429)."""
     shed: int = 0
     """Beside `requests`: refused since the service was saturated (503)."""
+    pending: int = 0
+    """Of those in flight: they wait for a connection to an instance."""
+    latency: Counts = ()
+    """Answers by the time they took; () for services that are not scaled on latency."""
 
 
 class OutcomeStatus(StrEnum):

@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from seakeep.model.ids import NodeId, RegionName, ServiceName, ZoneName
 from seakeep.model.limits import Priority, RateLimit, Shed
+from seakeep.model.scale import Scale
 from seakeep.model.time import SECOND, Duration
 
 # --- places -----------------------------------------------------------------
@@ -208,14 +209,6 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScaleTarget:
-    """A metric and the value per instance that scaling aims at."""
-
-    metric: str
-    target: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """A synchronous call to another service, made on average `per_request` times a request."""
 
@@ -274,7 +267,8 @@ class Service:
     image: str | None
     replicas: Replicas
     spread: Spread
-    scale: tuple[ScaleTarget, ...]
+    scale: Scale | None
+    """None: `replicas.min`, always."""
     routes: tuple[Route, ...]
     balance: Balance
     timeout: Duration

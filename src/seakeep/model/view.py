@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from seakeep.model.histogram import Counts
 from seakeep.model.ids import ActionId, InstanceId, RegionName, ServiceName
 from seakeep.model.observation import (
     AppliedEndpoints,
@@ -15,7 +16,7 @@ from seakeep.model.observation import (
     TrafficReading,
 )
 from seakeep.model.order import Order
-from seakeep.model.time import Instant
+from seakeep.model.time import Duration, Instant
 
 
 class Health(StrEnum):
@@ -74,6 +75,23 @@ NO_NEWS = News(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """What a region's balancer has told of one service over a window that ends now."""
+
+    window: Duration
+    rate_per_s: float
+    failures_per_s: float
+    concurrency: float
+    """Requests in flight, on average."""
+    pending: float
+    """Requests that waited for a connection, on average."""
+    in_flight: int
+    """Now."""
+    latency: Counts = ()
+    """Of the answers within the window."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     at: Instant
     instances: Mapping[InstanceId, InstanceView]
@@ -95,6 +113,9 @@ class View:
     """Unix time of `at`, in ns; it may jump."""
     orders: Mapping[str, Order] = field(default_factory=dict)
     """What operators have ordered, by id."""
+    signals: Mapping[tuple[RegionName, ServiceName], Signal] = field(default_factory=dict)
+    """By region and service, of services that scale. One that cannot be trusted now, because
+    its balancer does not run, does not answer or has only begun, is absent."""
     changed: Mapping[ServiceName, Instant] = field(default_factory=dict, compare=False)
     """By service: when an instance of it last came, went, or changed in more than its figures
     (those of probes, CPU, memory). Of a service that is not here nothing is known."""

@@ -30,6 +30,7 @@ from seakeep.model.system import System
 from seakeep.model.time import SECOND, Duration, Instant
 from seakeep.model.view import Health, InstanceView, News, View
 from seakeep.observe.roster import NOBODY, Roster, Workload, roster_of
+from seakeep.observe.signals import Key, Watch, watched
 from seakeep.observe.verdict import NO_PROBES, PASSING, Probes, by_kind, judge
 
 STALE: Duration = 3 * SECOND
@@ -70,6 +71,8 @@ class ObserveMemory:
     """When a running part that has not been heard was first seen not to be."""
     probes: Mapping[Workload, Probes] = field(default_factory=dict)
     """By workload: an instance is judged by the probes it was started with."""
+    watches: Mapping[Key, Watch] = field(default_factory=dict)
+    """Of the balancers' counters."""
     revision: str = ""
     """Of the spec that the verdicts were made under."""
 
@@ -113,6 +116,7 @@ def observe(
     instances = dict(zip(names, views, strict=True))
     by_service = roster.grouped(views, system.services)
     news = _news(came, instances, at, memory)
+    signals, watches = watched(system, at, observation.traffic, parts, silent, memory.watches)
     view = View(
         at=at,
         instances=instances,
@@ -126,6 +130,7 @@ def observe(
         silent=silent,
         wall=observation.wall,
         orders={order.id: order for order in observation.orders},
+        signals=signals,
         changed={name: at if name in news else memory.changed.get(name, at) for name in by_service},
         news={name: of for name, of in news.items() if name in memory.changed},
     )
@@ -138,6 +143,7 @@ def observe(
         gone=gone,
         silent=silent,
         probes=_worth_knowing(system, memory.probes, roster.workloads),
+        watches=watches,
         revision=system.revision,
     )
 

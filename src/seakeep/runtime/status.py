@@ -4,7 +4,11 @@
  "regions":  [{"name", "edge": {...part, "address"}, "link": {...part} | null,
                "zones": [{"name", "nodes": [{...part, "instances": [...]}]}]}],
  "services": [{"name", "wanted", "ready", "total", "regions": {region: ready},
-               "requests_per_s", "failures_per_s"}],
+               "requests_per_s", "failures_per_s",
+               "scale": {"min", "max", "load": instances that the load takes,
+                         "regions": {region: wanted},
+                         "metrics": [{"metric", "unit", "value" | null, "target",
+                                      "wants" | null, "detail"}]} | null}],
  "pending":  [action ids]}
 
 The supervisor adds "orders": [{"id", "kind", "subject", "argument", "given_by", "given_at_ns",
@@ -15,8 +19,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from seakeep.decide.scaling_memory import Scaling
+from seakeep.decide.scaling_metrics import WORDS
 from seakeep.model.observation import Address, PartState, TrafficReading
-from seakeep.model.system import System
+from seakeep.model.system import Service, System
 from seakeep.model.time import SECOND, Instant, in_seconds
 from seakeep.model.view import Health, InstanceView, View
 
@@ -65,7 +71,12 @@ class Rates:
 
 
 def status_document(
-    system: System, view: View, epoch: int, edges: Mapping[str, Address], rates: Rates
+    system: System,
+    view: View,
+    epoch: int,
+    edges: Mapping[str, Address],
+    rates: Rates,
+    scaled: Mapping[str, Scaling] | None = None,
 ) -> Document:
     """The document; shapes as at the head of this file."""
     names = list(system.regions)
@@ -77,7 +88,10 @@ def status_document(
         "epoch": epoch,
         "at_ns": view.at,
         "regions": [_region(name, system, view, edges) for name in names],
-        "services": [_service(name, system, view, rates) for name in system.services],
+        "services": [
+            _service(name, system, view, rates, (scaled or {}).get(name))
+            for name in system.services
+        ],
         "pending": sorted(view.pending),
     }
 
@@ -140,7 +154,9 @@ def _instance(item: InstanceView, view: View) -> Document:
     }
 
 
-def _service(name: str, system: System, view: View, rates: Rates) -> Document:
+def _service(
+    name: str, system: System, view: View, rates: Rates, scaling: Scaling | None
+) -> Document:
     members = view.by_service.get(name, ())
     ready = [m for m in members if m.health == Health.READY and m.state.draining_since is None]
     by_region = dict.fromkeys(system.regions, 0)
@@ -149,10 +165,32 @@ def _service(name: str, system: System, view: View, rates: Rates) -> Document:
     mine = [rate for (_, service), rate in rates.now.items() if service == name]
     return {
         "name": name,
-        "wanted": system.services[name].replicas.min,
+        "wanted": system.services[name].replicas.min if scaling is None else scaling.wanted,
         "ready": len(ready),
         "total": len(members),
         "regions": by_region,
         "requests_per_s": round(sum(rate.requests_per_s for rate in mine), 1),
         "failures_per_s": round(sum(rate.failures_per_s for rate in mine), 1),
+        "scale": None if scaling is None else _scale(system.services[name], scaling),
+    }
+
+
+def _scale(service: Service, scaling: Scaling) -> Document:
+    bounds = scaling.bounds if scaling.bounds[1] else (service.replicas.min, service.replicas.max)
+    return {
+        "min": bounds[0],
+        "max": bounds[1],
+        "load": scaling.current,
+        "regions": dict(scaling.layout),
+        "metrics": [
+            {
+                "metric": one.metric.value,
+                "unit": WORDS[one.metric],
+                "value": None if one.value is None else round(one.value, 3),
+                "target": one.target,
+                "wants": one.wants,
+                "detail": one.detail,
+            }
+            for one in scaling.readings
+        ],
     }

@@ -20,6 +20,7 @@ from typing import Any
 import orjson
 
 from seakeep.act.admit import admit
+from seakeep.decide.arbitrate import PlaneMemory
 from seakeep.decide.reasons import REASONS
 from seakeep.engines.local import processes
 from seakeep.engines.local.complain import complain
@@ -109,9 +110,16 @@ class Supervisor:
             raise control.ControlError("the first step has not ended yet", "ask again in a moment")
         state = load_state(self.layout)
         edges = state.edges if state else {}
+        memory = latest.decision.memory
+        scaled = memory.scaling.services if isinstance(memory, PlaneMemory) else {}
         with self._counting:
             document = status_document(
-                latest.system, latest.view, self.engine.epoch, edges, self._rates
+                latest.system,
+                latest.view,
+                self.engine.epoch,
+                edges,
+                self._rates,
+                scaled,
             )
         return {
             **document,

@@ -31,7 +31,6 @@ from seakeep.model.system import (
     Retries,
     Rollout,
     Route,
-    ScaleTarget,
     Scenario,
     Service,
     Shape,
@@ -136,7 +135,7 @@ def _service(name: str, part: ServicePart, regions: tuple[str, ...]) -> Service:
         image=part.image,
         replicas=Replicas(min=part.replicas.min, max=part.replicas.max),
         spread=_spread(part.spread, regions),
-        scale=tuple(ScaleTarget(metric=s.on, target=s.target) for s in part.scale),
+        scale=None if part.scale is None else part.scale.scale(),
         routes=tuple(_route(route) for route in part.routes),
         balance=Balance(
             policy=BalancePolicy(part.balance.policy),

@@ -230,7 +230,10 @@ def as_written(root: Node, location: Location) -> Location:
 
 
 def _is_unwritten(node: Node, part: str | int) -> bool:
-    """Whether a mapping stands for the list of which it is the one item."""
+    """Whether a mapping stands for the list of which it is the one item, or a list for the
+    mapping whose one key this is."""
+    if isinstance(node, Sequence):
+        return part == "metrics"
     return isinstance(node, Mapping) and isinstance(part, int)
 
 

@@ -17,13 +17,11 @@ from pydantic import (
 )
 
 from seakeep.model.time import SECOND, Duration
-from seakeep.model.units import UnitError, parse_percent, parse_rate
 from seakeep.spec.fields import (
     Command,
     Cpu,
     Memory,
     Name,
-    OrShort,
     Part,
     PositiveSpan,
     Share,
@@ -33,8 +31,9 @@ from seakeep.spec.fields import (
     UrlPath,
     fault,
 )
-from seakeep.spec.limits import Limits, ShedPart, one_or_more
+from seakeep.spec.limits import Limits, ShedPart
 from seakeep.spec.routing import BalancePart, Port, RetriesPart, RoutePart
+from seakeep.spec.scale import ScalePart
 
 
 class ResourcesPart(Part):
@@ -126,48 +125,6 @@ class SpreadPart(Part):
         description="Weight of keeping replicas on different nodes: 0 packs, 100 spreads "
         "(Kubernetes preferredDuringScheduling). Default 100.",
     )
-
-
-class ScalePart(Part):
-    """A metric and what each instance should have of it. Read and carried; acted upon by a
-    later release."""
-
-    example = "{on: concurrency, target: 8}"
-
-    on: Literal["concurrency", "rate", "cpu", "memory"] = Field(
-        description="`concurrency`: requests in flight per instance. `rate`: requests per "
-        "second per instance. `cpu`, `memory`: share of what it asks for."
-    )
-    target: Annotated[
-        float,
-        WithJsonSchema(
-            {"type": ["number", "string"], "exclusiveMinimum": 0, "examples": [8, "200/s", "70%"]}
-        ),
-    ] = Field(description="`8` for concurrency, `200/s` for rate, `70%` for cpu and memory.")
-
-    @classmethod
-    def expand(cls, value: Any) -> Any:
-        if not isinstance(value, dict) or "target" not in value:
-            return value
-        return {**value, "target": cls._target(value.get("on"), value["target"])}
-
-    @staticmethod
-    def _target(metric: object, target: object) -> object:
-        """The number that `target` means for its metric."""
-        try:
-            if metric == "rate" and isinstance(target, str):
-                number: object = parse_rate(target)
-            elif metric in ("cpu", "memory") and isinstance(target, str):
-                number = parse_percent(target)
-            else:
-                number = target
-        except UnitError as error:
-            raise fault(f"target: {error}", error.hint, ("target",)) from None
-        if metric in ("cpu", "memory") and not isinstance(target, str):
-            raise fault(f"must be a percentage for {metric}", "write 70%", ("target",))
-        if isinstance(number, bool) or not isinstance(number, int | float) or number <= 0:
-            raise fault("must be a number above zero", "write 8, 200/s or 70%", ("target",))
-        return float(number)
 
 
 class ProbePart(Part):
@@ -336,13 +293,10 @@ class ServicePart(Part):
         default=SpreadPart(),
         description="Where replicas go. Default: evenly over regions and zones.",
     )
-    scale: Annotated[
-        list[ScalePart],
-        BeforeValidator(one_or_more),
-        OrShort(lambda long: dict(long["items"])),
-    ] = Field(
-        default=[],
-        description="What to scale on: `{on: concurrency, target: 8}`, or a list of them.",
+    scale: ScalePart | None = Field(
+        default=None,
+        description="How the number of instances follows demand: `{on: concurrency, target: 8}`, "
+        "a list of such, or the long form. Default: always `replicas.min`.",
     )
     probes: ProbesPart = Field(
         default=ProbesPart(), description="Health checks. Default: a TCP readiness probe."

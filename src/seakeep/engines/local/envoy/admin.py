@@ -7,8 +7,9 @@ connection of its own, so that an Envoy that was restarted is simply asked again
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import h11
@@ -16,6 +17,7 @@ import h11
 from seakeep.engines.local.envoy.clusters import service_of
 from seakeep.engines.local.envoy.paths import ConfigVersions
 from seakeep.engines.local.layout import Layout
+from seakeep.model.histogram import Counts, merged
 from seakeep.model.ids import RegionName, ServiceName
 from seakeep.model.observation import TrafficReading
 
@@ -26,7 +28,14 @@ ROUTES_VERSION = re.compile(r"http\.[^.]+\.rds\.(.+)\.version_text")
 FILTER_VERSION = re.compile(r"extension_config_discovery\.http_filter\.(.+)\.version_text")
 LOG_LINE = re.compile(r"(?m)^(?=\[\d{4}-\d\d-\d\d )")
 
-HTTP_STATS = ("upstream_rq_completed", "upstream_rq_5xx", "upstream_rq_retry", "upstream_rq_active")
+HTTP_STATS = (
+    "upstream_rq_completed",
+    "upstream_rq_5xx",
+    "upstream_rq_retry",
+    "upstream_rq_active",
+    "upstream_rq_pending_active",
+)
+ANSWER_TIME = "upstream_rq_time"
 REFUSALS = ("limited", "shed")
 """What Envoy itself refused, by service: counted by the access log named stats."""
 TCP_REQUESTS = "downstream_cx_total"
@@ -140,16 +149,28 @@ class EdgeAdmin:
     async def clusters_taken(self, version: str) -> bool:
         return (await self.taken()).clusters == version
 
-    async def traffic(self) -> tuple[TrafficReading, ...]:
+    async def traffic(
+        self, services: Iterable[ServiceName] = (), timed: Iterable[ServiceName] = ()
+    ) -> tuple[TrafficReading, ...]:
         """Requests (connections of L4 services) by service, as callers in the region saw them:
-        gateways are left out, since the calling region has counted those. Sorted by service."""
-        found = _stats(await self._get(f"/stats?usedonly&filter={_TRAFFIC}"))
-        sums: dict[ServiceName, dict[str, int]] = {}
-        for name, value in found.items():
+        gateways are left out, since the calling region has counted those. One for each of
+        `services`, asked for or not, and for others that were; those of `timed` with the times
+        of their answers. Sorted by service."""
+        wanted = _traffic_of(tuple(sorted(timed)))
+        query = f"/stats?usedonly&histogram_buckets=disjoint&filter={wanted}"
+        sums: dict[ServiceName, dict[str, int]] = {name: {} for name in services}
+        times: dict[ServiceName, list[Counts]] = {}
+        for name, value in _stats(await self._get(query)).items():
             service, stat = _counted(name)
+            if stat == ANSWER_TIME:
+                times.setdefault(service, []).append(_counts(value))
+                continue
             totals = sums.setdefault(service, {})
             totals[stat] = totals.get(stat, 0) + int(value)
-        return tuple(_reading(self.region, name, sums[name]) for name in sorted(sums))
+        return tuple(
+            _reading(self.region, name, sums[name], merged(times.get(name, ())))
+            for name in sorted(sums)
+        )
 
     async def hosts(self) -> tuple[HostState, ...]:
         """Every endpoint of every cluster, in Envoy's order."""
@@ -250,12 +271,25 @@ def _either(names: tuple[str, ...]) -> str:
 
 _LISTENERS_CHANGED = r"^listener_manager\.listener_(added|modified|in_place_updated)$"
 _VERSIONS = r"version_text$"
-_TRAFFIC = (
-    # No `web.local`: those are gateways.
-    rf"^(cluster\.[^.]%2B\.{_either(HTTP_STATS + TCP_STATS)}"
-    rf"|tcp\.(edge|internal)\.[^.]%2B\.{TCP_REQUESTS}"
-    rf"|seakeep\.{_either(REFUSALS)}\.service\.[^.]%2B)$"
-)
+
+
+@lru_cache(maxsize=8)
+def _traffic_of(timed: tuple[ServiceName, ...]) -> str:
+    """The names of the stats that are wanted. No `web.local`: those are gateways."""
+    times = rf"|cluster\.{_either(timed)}(@[^.]%2B)?\.{ANSWER_TIME}" if timed else ""
+    return (
+        rf"^(cluster\.[^.]%2B\.{_either(HTTP_STATS + TCP_STATS)}"
+        rf"|tcp\.(edge|internal)\.[^.]%2B\.{TCP_REQUESTS}"
+        rf"|seakeep\.{_either(REFUSALS)}\.service\.[^.]%2B{times})$"
+    )
+
+
+def _counts(text: str) -> Counts:
+    """`B1(0,1) B1.2(0,3) ...`: by upper bound, since the last flush and since the start."""
+    counts = [int(pair.partition(",")[2].rstrip(")")) for pair in text.split()]
+    while counts and not counts[-1]:
+        counts.pop()
+    return tuple(counts)
 
 
 async def _exchange(
@@ -289,7 +323,9 @@ def _stats(text: str) -> dict[str, str]:
     return {name: value for name, _, value in pairs if name}
 
 
-def _reading(region: RegionName, service: ServiceName, sums: Mapping[str, int]) -> TrafficReading:
+def _reading(
+    region: RegionName, service: ServiceName, sums: Mapping[str, int], latency: Counts
+) -> TrafficReading:
     if TCP_REQUESTS in sums:
         exceeded = sums.get("upstream_cx_connect_attempts_exceeded", 0)
         return TrafficReading(
@@ -309,6 +345,8 @@ def _reading(region: RegionName, service: ServiceName, sums: Mapping[str, int]) 
         in_flight=sums.get("upstream_rq_active", 0),
         limited=sums.get("limited", 0),
         shed=sums.get("shed", 0),
+        pending=sums.get("upstream_rq_pending_active", 0),
+        latency=latency,
     )
 
 

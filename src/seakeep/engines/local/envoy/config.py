@@ -33,8 +33,10 @@ from seakeep.engines.local.envoy.paths import (
     watched,
 )
 from seakeep.engines.local.layout import Layout
+from seakeep.model.histogram import BOUNDS
 from seakeep.model.ids import RegionName
 from seakeep.model.system import System
+from seakeep.model.time import MILLISECOND
 
 DRAIN_S = 30
 """How long connections of a listener that changes or goes may linger."""
@@ -167,6 +169,16 @@ def render_bootstrap(system_name: str, region: RegionName, layout: Layout) -> Js
         "admin": {
             "address": {"pipe": {"path": str(layout.edge_socket(region)), "mode": 0o600}},
             "ignore_global_conn_limit": True,
+        },
+        # Histograms are merged, and so told, only when stats are flushed.
+        "stats_flush_interval": "1s",
+        "stats_config": {
+            "histogram_bucket_settings": [
+                {
+                    "match": {"suffix": "upstream_rq_time"},
+                    "buckets": [bound / MILLISECOND for bound in BOUNDS],
+                }
+            ]
         },
         "dynamic_resources": {
             "lds_config": watched(listeners_path(layout, region)),

@@ -21,8 +21,10 @@ from seakeep.engines.local.parts import Part
 from seakeep.engines.local.processes import Identity
 from seakeep.engines.local.state import PartRecord
 from seakeep.model.action import SetEndpoints
+from seakeep.model.ids import ServiceName
 from seakeep.model.observation import AppliedEndpoints, TrafficReading
-from seakeep.model.system import System
+from seakeep.model.scale import Metric
+from seakeep.model.system import Service, System
 
 TAKEN_DEADLINE_S = 5.0
 TAKEN_POLL_S = 0.003
@@ -46,6 +48,8 @@ class EdgePart(Part):
         self._book = book
         self._admin = EdgeAdmin(layout, record.region)
         self._system: System | None = None
+        self._timed: tuple[ServiceName, ...] = ()
+        """Services whose answers are timed."""
         self._versions: ConfigVersions | None = None
         self._applied: dict[str, AppliedEndpoints] = {}
         self._push = asyncio.Lock()
@@ -56,6 +60,7 @@ class EdgePart(Part):
         keeps its last configuration until it is retired."""
         if self.record.region in system.regions:
             self._system = system
+            self._timed = tuple(filter(None, map(_timed, system.services.values())))
             self.prepare()
 
     def prepare(self) -> None:
@@ -127,7 +132,9 @@ class EdgePart(Part):
         """Read the counters every second, and keep the access log within its bounds."""
         while True:
             try:
-                self.traffic = await self._admin.traffic()
+                self.traffic = await self._admin.traffic(
+                    self._system.services if self._system else (), self._timed
+                )
                 self.heard_at = BootClock().now()
                 self.detail = ""
                 await self._rotate()
@@ -145,3 +152,9 @@ class EdgePart(Part):
             if newer.exists():
                 newer.replace(older)
         await self._admin.reopen_logs()
+
+
+def _timed(service: Service) -> ServiceName | None:
+    """The service's name, when it is scaled on the time of its answers."""
+    metrics = service.scale.metrics if service.scale is not None else ()
+    return service.name if any(one.metric is Metric.LATENCY for one in metrics) else None

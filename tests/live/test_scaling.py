@@ -1,0 +1,122 @@
+"""A real system under real load: up as the formula says, back after the window."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.live.systems import Running, eventually, running
+
+pytestmark = pytest.mark.live
+
+SPEC = """\
+system: scaled
+regions:
+  east: {zones: [a, b], nodes: {count: 1, cpu: 4, memory: 2GiB}}
+  west: {zones: [a], nodes: {count: 1, cpu: 4, memory: 2GiB}}
+network: {east~west: 5ms}
+services:
+  front:
+    run: python app.py
+    resources: {cpu: 50m, memory: 32MiB}
+    replicas: {min: 2, max: 12}
+    spread: {regions: {east: 50%, west: 50%}}
+    probes: {readiness: {http: /ready, every: 300ms, timeout: 1s}}
+    routes: [{path: /}]
+    timeout: 10s
+    drain: 500ms
+    scale:
+      metrics:
+        - {on: concurrency, target: 4}
+        - {on: latency, target: 95% < 3s}
+      every: 2s
+      down: {window: 8s}
+"""
+
+SLOW_APP = '''\
+"""Takes 200 ms for an answer."""
+import asyncio, os
+
+
+async def serve(reader, writer):
+    while True:
+        try:
+            head = await reader.readuntil(b"\\r\\n\\r\\n")
+        except (asyncio.IncompleteReadError, ConnectionError):
+            break
+        if not head.startswith(b"GET /ready"):
+            await asyncio.sleep(0.2)
+        writer.write(b"HTTP/1.1 200 OK\\r\\ncontent-length: 2\\r\\n\\r\\nok")
+        await writer.drain()
+    writer.close()
+
+
+async def main():
+    server = await asyncio.start_server(serve, os.environ["HOST"], int(os.environ["PORT"]))
+    await server.serve_forever()
+
+
+asyncio.run(main())
+'''
+
+
+def service_of(system: Running) -> dict:
+    (found,) = [one for one in system.status()["services"] if one["name"] == "front"]
+    return found
+
+
+def history(system: Running) -> list[str]:
+    return system.seakeep("explain", "front").out.splitlines()
+
+
+async def keep_busy(url: str, concurrency: int, until: asyncio.Event) -> list[int]:
+    """So many requests in flight, always; the statuses of all answers."""
+    statuses: list[int] = []
+
+    async def one(session: aiohttp.ClientSession) -> None:
+        while not until.is_set():
+            async with session.get(url) as answer:
+                statuses.append(answer.status)
+
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        await asyncio.gather(*(one(session) for _ in range(concurrency)))
+    return statuses
+
+
+async def surge(system: Running, region: str, concurrency: int, condition) -> list[int]:
+    """Load one region until the condition holds."""
+    done = asyncio.Event()
+    busy = asyncio.create_task(keep_busy(system.edge(region), concurrency, done))
+    try:
+        await asyncio.to_thread(eventually, condition, 60.0, 0.5)
+    finally:
+        done.set()
+        statuses = await busy
+    return statuses
+
+
+def test_scales_with_the_traffic_of_a_region_and_back(tmp_path: Path) -> None:
+    with running(tmp_path, SPEC, SLOW_APP) as system:
+        for region in ("east", "west"):
+            assert system.get(region)
+
+        def grown() -> bool:
+            # 24 requests in flight of 4 each: 6, and those are where the callers are.
+            found = service_of(system)
+            return found["ready"] == found["scale"]["load"] == 6 and found["regions"]["east"] == 5
+
+        statuses = asyncio.run(surge(system, "east", 24, grown))
+        ended = time.monotonic()
+        assert set(statuses) == {200}, "no request fails while it grows"
+        found = service_of(system)
+        metrics = {one["metric"]: one for one in found["scale"]["metrics"]}
+        assert 180 < metrics["latency"]["value"] < 3000
+        eventually(lambda: service_of(system)["ready"] == 2, 60.0)
+        assert time.monotonic() - ended > 6, "not before its window is over"
+        told = " ".join(history(system))
+        assert "is scaled up from" in told
+        assert "is scaled down from" in told
+        assert "the most cautious wish of the last 8.00s counts" in told
