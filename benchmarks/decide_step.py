@@ -40,6 +40,7 @@ from seakeep.model.action import (
     RestartInstance,
     RetirePart,
     SetEndpoints,
+    SetLimit,
     StartInstance,
     StartPart,
     StopInstance,
@@ -263,6 +264,8 @@ class Table:
                 self.states[state.id] = replace(state, draining_since=self.at)
             case StopInstance():
                 self.states.pop(action.instance, None)
+            case SetLimit():
+                pass  # no limits in this system
             case SetEndpoints():
                 self.applied[action.region, action.cluster] = AppliedEndpoints(
                     region=action.region,

@@ -25,6 +25,7 @@ from seakeep.model.action import (
     RestartInstance,
     RetirePart,
     SetEndpoints,
+    SetLimit,
     StartInstance,
     StartPart,
     StopInstance,
@@ -34,6 +35,7 @@ from seakeep.model.ids import node_id, ordinal_of
 from seakeep.model.observation import (
     Address,
     AppliedEndpoints,
+    AppliedLimit,
     InstanceState,
     Observation,
     Outcome,
@@ -208,6 +210,7 @@ class World:
     bodies: dict[str, Body] = field(default_factory=dict)
     parts: dict[str, PartState] = field(default_factory=dict)
     applied: dict[tuple[str, str], AppliedEndpoints] = field(default_factory=dict)
+    shares: dict[tuple[str, str], AppliedLimit] = field(default_factory=dict)
     queue: list[tuple[Instant, int, Action]] = field(default_factory=list)
     dark: set[str] = field(default_factory=set)
     muted: dict[str, Instant] = field(default_factory=dict)
@@ -267,6 +270,7 @@ class World:
                 for part in sorted(self.parts)
             ),
             endpoints=tuple(self.applied[key] for key in sorted(self.applied)),
+            limits=tuple(self.shares[key] for key in sorted(self.shares)),
             outcomes=outcomes,
         )
 
@@ -412,6 +416,13 @@ class World:
                 self._stop(action)
             case SetEndpoints():
                 return self._push(action)
+            case SetLimit():
+                self.shares[action.region, action.limit] = AppliedLimit(
+                    region=action.region,
+                    limit=action.limit,
+                    rate_per_s=action.rate_per_s,
+                    applied_at=self.at,
+                )
             case StartPart():
                 return self._power_up(action)
             case RetirePart():
@@ -518,7 +529,7 @@ def _delay(action: Action) -> Duration:
     match action:
         case StartPart() | RetirePart():
             return PART_DELAY
-        case SetEndpoints() | DrainInstance():
+        case SetEndpoints() | SetLimit() | DrainInstance():
             return PUSH_DELAY
         case _:
             return PROCESS_DELAY

@@ -15,6 +15,7 @@ from seakeep.model.action import (
     RestartInstance,
     RetirePart,
     SetEndpoints,
+    SetLimit,
     StartInstance,
     StartPart,
     StopInstance,
@@ -70,21 +71,30 @@ PUSH = SetEndpoints(
     localities=(),
     digest="d",
 )
+LIMIT = SetLimit(
+    id="limit:us-east:web:0:5",
+    guard=GUARD,
+    region="us-east",
+    service="web",
+    limit="web:0",
+    rate_per_s=5.0,
+)
 
 
 def test_builds_up_first_then_moves_traffic_then_takes_down():
-    actions = [RETIRE, stop("web-1"), drain("web-2"), restart("web-3"), PUSH, start("web-4")]
+    actions = [RETIRE, stop("web-1"), drain("web-2"), restart("web-3"), LIMIT, PUSH, start("web-4")]
     kept, _ = settle([*actions, replace(PART, part="edge:us-east")], (), frozenset())
     assert [type(action) for action in kept] == [
         StartPart,
         StartInstance,
         SetEndpoints,
+        SetLimit,
         RestartInstance,
         DrainInstance,
         StopInstance,
         RetirePart,
     ]
-    assert [rank(action) for action in kept] == list(range(7))
+    assert [rank(action) for action in kept] == list(range(8))
 
 
 def test_within_a_kind_the_controllers_order_stays():
@@ -158,7 +168,9 @@ def test_every_reason_has_a_sentence_that_its_numbers_fill(told_reasons):
 
 def test_codes_are_dotted_and_begin_with_their_controller():
     for code in REASONS:
-        assert re.fullmatch(r"(parts|health|scaling|placement|traffic|arbitrate)(\.[a-z_]+)+", code)
+        assert re.fullmatch(
+            r"(parts|health|scaling|placement|traffic|limits|arbitrate)(\.[a-z_]+)+", code
+        )
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,14 @@ from seakeep.model.ids import ordinal_of
 from seakeep.model.observation import (
     Address,
     AppliedEndpoints,
+    AppliedLimit,
     InstanceState,
     Outcome,
     PartKind,
     PartState,
     Phase,
     ProbeReading,
+    TrafficReading,
 )
 from seakeep.model.order import Order
 from seakeep.model.system import ProbeKind, System, nodes_of
@@ -105,6 +107,8 @@ def view_of(
     outcomes: Iterable[Outcome] = (),
     pending: Iterable[str] = (),
     orders: Iterable[Order] = (),
+    limits: Iterable[AppliedLimit] = (),
+    traffic: Iterable[TrafficReading] = (),
 ) -> View:
     """A view with these instances; all parts of the system run unless others are given."""
     ordered = sorted(instances, key=lambda one: (one.state.service, ordinal_of(one.state.id)))
@@ -117,7 +121,8 @@ def view_of(
         by_service={name: tuple(group) for name, group in groups.items()},
         parts={one.id: one for one in (parts_of(system) if parts is None else parts)},
         endpoints={(one.region, one.cluster): one for one in endpoints},
-        traffic=(),
+        limits={(one.region, one.limit): one for one in limits},
+        traffic=tuple(traffic),
         outcomes=tuple(outcomes),
         pending=frozenset(pending),
         orders={order.id: order for order in orders},

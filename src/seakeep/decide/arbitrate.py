@@ -3,7 +3,8 @@
 Order of a step's actions, which is the order in which they are submitted: what is built up comes
 before what is taken down, and traffic is moved before anything that serves it is touched.
 
-    StartPart, StartInstance, SetEndpoints, RestartInstance, DrainInstance, StopInstance, RetirePart
+    StartPart, StartInstance, SetEndpoints, SetLimit, RestartInstance, DrainInstance, StopInstance,
+    RetirePart
 
 Of two actions on one subject the one later in that order wins (an instance that is to be drained
 or stopped is not restarted); the other leaves a reason. An action that is pending already, its
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from seakeep.decide.health import HealthController, HealthMemory
+from seakeep.decide.limits import LimitsController, LimitsMemory
 from seakeep.decide.parts import PartsController, PartsMemory
 from seakeep.decide.placement import Placement, PlacementMemory
 from seakeep.decide.scaling import ScalingController, short_of_room
@@ -26,6 +28,7 @@ from seakeep.model.action import (
     RestartInstance,
     RetirePart,
     SetEndpoints,
+    SetLimit,
     StartInstance,
     StartPart,
     StopInstance,
@@ -51,6 +54,7 @@ class PlaneMemory:
     scaling: ScalingMemory
     placement: PlacementMemory
     traffic: TrafficMemory
+    limits: LimitsMemory
 
     def without_caches(self) -> "PlaneMemory":
         """What bears on decisions. Caches only spare work: they make most of a memory's size,
@@ -61,6 +65,7 @@ class PlaneMemory:
             scaling=self.scaling,
             placement=self.placement.without_caches(),
             traffic=self.traffic.without_caches(),
+            limits=self.limits,
         )
 
 
@@ -74,6 +79,7 @@ class ControlPlane:
         self._scaling = ScalingController()
         self._placement = Placement(epoch)
         self._traffic = TrafficController(epoch)
+        self._limits = LimitsController(epoch)
 
     def initial(self) -> PlaneMemory:
         return PlaneMemory(
@@ -82,6 +88,7 @@ class ControlPlane:
             scaling=self._scaling.initial(),
             placement=self._placement.initial(),
             traffic=self._traffic.initial(),
+            limits=self._limits.initial(),
         )
 
     def decide(self, system: System, view: View, memory: PlaneMemory) -> Decision[PlaneMemory]:
@@ -92,8 +99,15 @@ class ControlPlane:
             system, view, memory.placement, scaling.memory.wanted, scaling.memory.layouts
         )
         traffic = self._traffic.decide(system, view, memory.traffic)
+        limits = self._limits.decide(system, view, memory.limits)
         actions, reasons = settle(
-            (*parts.actions, *health.actions, *placement.actions, *traffic.actions),
+            (
+                *parts.actions,
+                *health.actions,
+                *placement.actions,
+                *traffic.actions,
+                *limits.actions,
+            ),
             (
                 *parts.reasons,
                 *health.reasons,
@@ -101,6 +115,7 @@ class ControlPlane:
                 *short_of_room(scaling.memory, placement.reasons),
                 *placement.reasons,
                 *traffic.reasons,
+                *limits.reasons,
             ),
             view.pending,
         )
@@ -110,6 +125,7 @@ class ControlPlane:
             scaling.wake_at,
             placement.wake_at,
             traffic.wake_at,
+            limits.wake_at,
         )
         return Decision(
             memory=PlaneMemory(
@@ -118,6 +134,7 @@ class ControlPlane:
                 scaling=scaling.memory,
                 placement=placement.memory,
                 traffic=traffic.memory,
+                limits=limits.memory,
             ),
             actions=actions,
             reasons=reasons,
@@ -163,20 +180,22 @@ def rank(action: Action) -> int:
             return 1
         case SetEndpoints():
             return 2
-        case RestartInstance():
+        case SetLimit():
             return 3
-        case DrainInstance():
+        case RestartInstance():
             return 4
-        case StopInstance():
+        case DrainInstance():
             return 5
-        case RetirePart():
+        case StopInstance():
             return 6
+        case RetirePart():
+            return 7
         case _:
             assert_never(action)
 
 
 def subject_of(action: Action) -> str:
-    """What an action is done to: an instance, a part, or a cluster of a balancer."""
+    """What an action is done to: an instance, a part, a cluster or a limit of a balancer."""
     match action:
         case StartInstance() | RestartInstance() | DrainInstance() | StopInstance():
             return action.instance
@@ -184,6 +203,8 @@ def subject_of(action: Action) -> str:
             return action.part
         case SetEndpoints():
             return f"{action.region}/{action.cluster}"
+        case SetLimit():
+            return f"{action.region}/{action.limit}"
         case _:
             assert_never(action)
 

@@ -5,7 +5,7 @@ Placeholders name the reason's subject and numbers. Each controller keeps its ow
 
 from collections.abc import Mapping
 
-from seakeep.decide import arbitrate, health, parts, placement, scaling, traffic
+from seakeep.decide import arbitrate, health, limits, parts, placement, scaling, traffic
 
 REASONS: Mapping[str, str] = {
     **parts.REASONS,
@@ -13,5 +13,6 @@ REASONS: Mapping[str, str] = {
     **scaling.REASONS,
     **placement.REASONS,
     **traffic.REASONS,
+    **limits.REASONS,
     **arbitrate.REASONS,
 }

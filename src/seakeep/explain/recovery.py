@@ -7,7 +7,14 @@ theirs to say, not judged again here.
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from seakeep.model.action import Action, RetirePart, SetEndpoints, StartInstance, StartPart
+from seakeep.model.action import (
+    Action,
+    RetirePart,
+    SetEndpoints,
+    SetLimit,
+    StartInstance,
+    StartPart,
+)
 from seakeep.model.record import Noted, Opened, Record, Specified, Stepped
 from seakeep.model.system import System
 from seakeep.model.time import SECOND, Duration, Instant
@@ -169,7 +176,7 @@ def _evidence(members: Iterable[InstanceView], at: Instant) -> tuple[Instant, st
 
 def _is_for(action: Action, subject: str) -> bool:
     match action:
-        case StartInstance() | SetEndpoints():
+        case StartInstance() | SetEndpoints() | SetLimit():
             return action.service == subject
         case StartPart() | RetirePart():
             return action.part == subject

@@ -9,7 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from seakeep.explain.wording import clock_time, dated, sentence
-from seakeep.model.action import Action, RetirePart, SetEndpoints, StartInstance, StartPart
+from seakeep.model.action import (
+    Action,
+    RetirePart,
+    SetEndpoints,
+    SetLimit,
+    StartInstance,
+    StartPart,
+)
 from seakeep.model.decision import Reason
 from seakeep.model.observation import Observation, Outcome, OutcomeStatus
 from seakeep.model.record import Missing, Noted, Opened, Record, Specified, Stepped
@@ -210,7 +217,7 @@ def _concerned_by(action: Action) -> tuple[str, ...]:
     match action:
         case StartInstance():
             return (action.instance, action.service, action.node)
-        case SetEndpoints():
+        case SetEndpoints() | SetLimit():
             return (action.service, action.region)
         case StartPart():
             return (action.part, action.region)

@@ -109,6 +109,19 @@ class SetEndpoints:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SetLimit:
+    """One region's share of a limit that all regions share. Comes back in `AppliedLimit`."""
+
+    id: ActionId
+    guard: Guard
+    region: RegionName
+    service: ServiceName
+    limit: str
+    """As `model.limits.limit_key` names it."""
+    rate_per_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartPart:
     """Start a node, edge or link that is not running."""
 
@@ -135,6 +148,7 @@ Action: TypeAlias = (
     | DrainInstance
     | StopInstance
     | SetEndpoints
+    | SetLimit
     | StartPart
     | RetirePart
 )

@@ -38,6 +38,12 @@ class RateLimit:
     scope: LimitScope = LimitScope.REGION
 
 
+def limit_key(owner: str, index: int) -> str:
+    """What a limit is called in actions: `web:0` for the first of a service, `web.1:0` for the
+    first of the service's second route."""
+    return f"{owner}:{index}"
+
+
 class Priority(StrEnum):
     """How long a request goes on being served when not all can be, last first."""
 

@@ -123,6 +123,18 @@ class AppliedEndpoints:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedLimit:
+    """A share of a limit that a balancer said it has taken. One that was never told any has none
+    here, and an even part."""
+
+    region: RegionName
+    limit: str
+    """As `model.limits.limit_key` names it."""
+    rate_per_s: float
+    applied_at: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrafficReading:
     """Requests to one service as one region's balancer counted them since it started."""
 
@@ -180,6 +192,8 @@ class Observation:
     """Sorted by id."""
     endpoints: tuple[AppliedEndpoints, ...] = ()
     """Sorted by (region, cluster)."""
+    limits: tuple[AppliedLimit, ...] = ()
+    """Sorted by (region, limit)."""
     traffic: tuple[TrafficReading, ...] = ()
     """Sorted by (region, service)."""
     ordinals: tuple[UsedOrdinals, ...] = ()

@@ -10,6 +10,7 @@ from seakeep.model.histogram import Counts
 from seakeep.model.ids import ActionId, InstanceId, RegionName, ServiceName
 from seakeep.model.observation import (
     AppliedEndpoints,
+    AppliedLimit,
     InstanceState,
     Outcome,
     PartState,
@@ -109,6 +110,8 @@ class View:
     """By service: the highest ordinal that was ever used, whether its instance is seen or not."""
     silent: Mapping[str, Instant] = field(default_factory=dict)
     """Parts that run but have not answered lately, by id, and since when that is known."""
+    limits: Mapping[tuple[RegionName, str], AppliedLimit] = field(default_factory=dict)
+    """Shares that balancers run with, by (region, limit)."""
     wall: Instant = 0
     """Unix time of `at`, in ns; it may jump."""
     orders: Mapping[str, Order] = field(default_factory=dict)

@@ -123,6 +123,7 @@ def observe(
         by_service=by_service,
         parts=parts,
         endpoints={(one.region, one.cluster): one for one in observation.endpoints},
+        limits={(one.region, one.limit): one for one in observation.limits},
         traffic=observation.traffic,
         outcomes=observation.outcomes if outcomes is None else outcomes,
         pending=pending,

@@ -33,6 +33,7 @@ from seakeep.model.codec import (
 from seakeep.model.codec_scalars import INT_MAX, INT_MIN
 from seakeep.model.observation import (
     AppliedEndpoints,
+    AppliedLimit,
     Observation,
     ProbeReading,
     Sample,
@@ -45,6 +46,7 @@ Leaves = dict[str, Json]
 
 KEYS: dict[type, tuple[str, ...]] = {
     AppliedEndpoints: ("region", "cluster"),
+    AppliedLimit: ("region", "limit"),
     TrafficReading: ("region", "service"),
     ProbeReading: ("kind",),
 }

@@ -37,6 +37,7 @@ from seakeep.model.action import (
     RestartInstance,
     RetirePart,
     SetEndpoints,
+    SetLimit,
     StartInstance,
     StartPart,
     StopInstance,
@@ -136,6 +137,7 @@ class LocalEngine:
                 for part in parts
             ),
             endpoints=tuple(applied for edge in edges for applied in edge.applied_endpoints()),
+            limits=tuple(applied for edge in edges for applied in edge.applied_limits()),
             traffic=tuple(reading for edge in edges for reading in edge.traffic),
             ordinals=self.instances.used_ordinals(),
             outcomes=outcomes,
@@ -314,7 +316,7 @@ class LocalEngine:
             case StartPart() | RetirePart():
                 part = self._parts.get(action.part)
                 return part.record.restarts if part else None
-            case StartInstance() | SetEndpoints():
+            case StartInstance() | SetEndpoints() | SetLimit():
                 return None
             case _:
                 assert_never(action)
@@ -333,6 +335,8 @@ class LocalEngine:
                 return await self.instances.stop(action)
             case SetEndpoints():
                 return await self._edge(action.region).set_endpoints(action)
+            case SetLimit():
+                return await self._edge(action.region).set_limit(action)
             case StartPart():
                 return await self._part(action.part).start()
             case RetirePart():

@@ -94,22 +94,30 @@ def write_config(
     clusters = render_clusters(system, region, layout.edge(region) / "eds")
     listeners = render_listeners(system, region, book, layout)
     routes = render_routes(system, region)
-    filters = render_filters(system, region, shares)
     versions = ConfigVersions(
         listeners=digest_of(listeners),
         clusters=digest_of(clusters),
         routes={name: digest_of([config]) for name, config in routes.items()},
-        filters={name: digest_of([config]) for name, config in filters.items()},
+        filters=write_shares(system, region, layout, shares).filters,
     )
     replace_if_changed(clusters_path(layout, region), discovery(versions.clusters, clusters))
     for name, config in routes.items():
         path = routes_path(layout, region, name)
         replace_if_changed(path, discovery(versions.routes[name], [config]))
-    for name, config in filters.items():
-        path = filter_path(layout, region, name)
-        replace_if_changed(path, discovery(versions.filters[name], [config]))
     replace_if_changed(listeners_path(layout, region), discovery(versions.listeners, listeners))
     return versions
+
+
+def write_shares(
+    system: System, region: RegionName, layout: Layout, shares: Mapping[str, float]
+) -> ConfigVersions:
+    """Write only what depends on the region's parts of shared limits."""
+    filters = render_filters(system, region, shares)
+    versions = {name: digest_of([config]) for name, config in filters.items()}
+    for name, config in filters.items():
+        path = filter_path(layout, region, name)
+        replace_if_changed(path, discovery(versions[name], [config]))
+    return ConfigVersions(filters=versions)
 
 
 def push_again(layout: Layout, region: RegionName) -> None:

@@ -13,12 +13,16 @@ it is per client, the client. Envoy makes a bucket when it first sees one, and k
 slowest is asked first, so that a client beyond its own limit uses nothing of the others'.
 """
 
+import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from seakeep.engines.local.envoy.paths import Json
+from seakeep.engines.local.files import replace_file
 from seakeep.model.ids import ServiceName
-from seakeep.model.limits import LimitPer, LimitScope, RateLimit
+from seakeep.model.limits import LimitPer, LimitScope, RateLimit, limit_key
 from seakeep.model.system import Protocol, Service
 
 TYPE = "type.googleapis.com/"
@@ -54,6 +58,36 @@ def route_name(service: ServiceName, index: int) -> str:
     return f"{service}.{index}"
 
 
+def shared_limits(services: Iterable[Service]) -> frozenset[str]:
+    """The names of all limits that regions share."""
+    return frozenset(
+        limit_key(owned.owner, owned.index)
+        for owned in owned_limits(services, routes=True)
+        if owned.limit.scope is LimitScope.SYSTEM
+    )
+
+
+def load_shares(path: Path) -> dict[str, float]:
+    """What `save_shares` wrote; nothing when that cannot be read."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {
+        name: float(rate)
+        for name, rate in found.items()
+        if isinstance(rate, int | float) and not isinstance(rate, bool) and 0 < rate < math.inf
+    }
+
+
+def save_shares(path: Path, shares: Mapping[str, float]) -> None:
+    """Raises OSError, and what was there stays."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    replace_file(path, json.dumps(shares, sort_keys=True).encode())
+
+
 def metadata_of(service: Service, index: int | None = None) -> Json:
     """What a route says of itself. `index` is that of a route of the spec with its own limits."""
     said = {"service": service.name}
@@ -81,11 +115,6 @@ def _owned(kind: str, owner: str, limits: Iterable[RateLimit]) -> list[Owned]:
     ]
 
 
-def share_key(owned: Owned) -> str:
-    """What a shared limit is called in actions: `web:0`, `web.1:0`."""
-    return f"{owned.owner}:{owned.index}"
-
-
 def render_limits(found: Iterable[Owned], ways: int) -> Json:
     """The configuration of the filter of all limits that are a region's own. `ways` says into how
     many ways in they are divided."""
@@ -96,11 +125,11 @@ def render_limits(found: Iterable[Owned], ways: int) -> Json:
 def render_shares(
     found: Iterable[Owned], ways: int, regions: int, shares: Mapping[str, float]
 ) -> Json:
-    """That of the region's parts of shared limits: requests/s by `share_key`. What nobody has
+    """That of the region's parts of shared limits: requests/s by `limit_key`. What nobody has
     divided yet is divided evenly. No x-ratelimit headers: the figures change under the client."""
     shared = [owned for owned in found if owned.limit.scope is LimitScope.SYSTEM]
     parts = {
-        owned: shares.get(share_key(owned), owned.limit.rate_per_s / regions)
+        owned: shares.get(limit_key(owned.owner, owned.index), owned.limit.rate_per_s / regions)
         / owned.limit.rate_per_s
         for owned in shared
     }

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from seakeep.engines.local.addresses import AddressBook
@@ -13,16 +13,18 @@ from seakeep.engines.local.envoy.config import (
     push_again,
     write_bootstrap,
     write_config,
+    write_shares,
 )
 from seakeep.engines.local.envoy.endpoints import write_endpoints
-from seakeep.engines.local.envoy.paths import ConfigVersions, access_log
+from seakeep.engines.local.envoy.limits import load_shares, save_shares, shared_limits
+from seakeep.engines.local.envoy.paths import ConfigVersions, access_log, shares_path
 from seakeep.engines.local.layout import Layout
 from seakeep.engines.local.parts import Part
 from seakeep.engines.local.processes import Identity
 from seakeep.engines.local.state import PartRecord
-from seakeep.model.action import SetEndpoints
+from seakeep.model.action import SetEndpoints, SetLimit
 from seakeep.model.ids import ServiceName
-from seakeep.model.observation import AppliedEndpoints, TrafficReading
+from seakeep.model.observation import AppliedEndpoints, AppliedLimit, TrafficReading
 from seakeep.model.scale import Metric
 from seakeep.model.system import Service, System
 
@@ -52,6 +54,8 @@ class EdgePart(Part):
         """Services whose answers are timed."""
         self._versions: ConfigVersions | None = None
         self._applied: dict[str, AppliedEndpoints] = {}
+        self._shares = load_shares(shares_path(layout, record.region))
+        self._limits: dict[str, AppliedLimit] = {}
         self._push = asyncio.Lock()
         self._counting: asyncio.Task[None] | None = None
 
@@ -66,7 +70,12 @@ class EdgePart(Part):
     def prepare(self) -> None:
         assert self._system is not None, "configured before it is started"
         write_bootstrap(self._system.name, self.record.region, self.layout)
-        self._versions = write_config(self._system, self.record.region, self._book, self.layout)
+        known = shared_limits(self._system.services.values())
+        self._shares = {name: self._shares[name] for name in self._shares if name in known}
+        self._limits = {name: self._limits[name] for name in self._limits if name in known}
+        self._versions = write_config(
+            self._system, self.record.region, self._book, self.layout, self._shares
+        )
 
     def launch(self) -> Identity:
         return self.spawn(envoy_argv(self.layout, self.record.region))
@@ -82,6 +91,8 @@ class EdgePart(Part):
                 push_again(self.layout, self.record.region)
                 raise
         self._applied = {}
+        for name, rate in self._shares.items():
+            self._note_limit(name, rate)
         self._counting = asyncio.create_task(self._count())
 
     async def disconnect(self) -> None:
@@ -123,6 +134,34 @@ class EdgePart(Part):
         if not self.running:
             return []
         return [self._applied[name] for name in sorted(self._applied)]
+
+    async def set_limit(self, action: SetLimit) -> str:
+        """Push the region's share of a limit and read back that Envoy has taken it. It is written
+        down first: when Envoy is started again, it starts with it."""
+        if self._system is None:
+            raise ConnectionError(f"the edge of {self.record.region} has no configuration")
+        async with self._push:
+            shares = {**self._shares, action.limit: action.rate_per_s}
+            save_shares(shares_path(self.layout, self.record.region), shares)
+            self._shares = shares
+            versions = write_shares(self._system, self.record.region, self.layout, shares)
+            if self._versions is not None:
+                self._versions = replace(self._versions, filters=versions.filters)
+            await self._admin.await_taken(versions, timeout_s=TAKEN_DEADLINE_S)
+        self._note_limit(action.limit, action.rate_per_s)
+        return f"{action.rate_per_s:.6g}/s"
+
+    def _note_limit(self, name: str, rate_per_s: float) -> None:
+        self._limits[name] = AppliedLimit(
+            region=self.record.region,
+            limit=name,
+            rate_per_s=rate_per_s,
+            applied_at=BootClock().now(),
+        )
+
+    def applied_limits(self) -> list[AppliedLimit]:
+        """The shares that this Envoy said it has taken. Nothing while it does not run."""
+        return [self._limits[name] for name in sorted(self._limits)] if self.running else []
 
     async def hosts(self) -> list[dict[str, Any]]:
         """Endpoints as Envoy sees them, with the verdict of its own checks."""

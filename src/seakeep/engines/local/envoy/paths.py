@@ -44,6 +44,11 @@ def routes_path(layout: Layout, region: RegionName, name: str) -> Path:
     return layout.edge(region) / "rds" / name / "routes.json"
 
 
+def shares_path(layout: Layout, region: RegionName) -> Path:
+    """The region's parts of shared limits as it was told them last; not read by Envoy."""
+    return layout.edge(region) / "shares.json"
+
+
 def filter_path(layout: Layout, region: RegionName, name: str) -> Path:
     return layout.edge(region) / "ecds" / name / "filter.json"
 
