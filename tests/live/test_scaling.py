@@ -1,6 +1,7 @@
 """A real system under real load: up as the formula says, back after the window."""
 
 import asyncio
+import socket
 import time
 from pathlib import Path
 
@@ -120,3 +121,80 @@ def test_scales_with_the_traffic_of_a_region_and_back(tmp_path: Path) -> None:
         assert "is scaled up from" in told
         assert "is scaled down from" in told
         assert "the most cautious wish of the last 8.00s counts" in told
+
+
+ASLEEP = """\
+system: asleep
+regions:
+  east: {zones: [a], nodes: {count: 1, cpu: 4, memory: 2GiB}}
+  west: {zones: [a], nodes: {count: 1, cpu: 4, memory: 2GiB}}
+network: {east~west: 5ms}
+services:
+  front:
+    run: python app.py
+    resources: {cpu: 50m, memory: 32MiB}
+    replicas: {min: 0, max: 4}
+    probes: {readiness: {http: /ready, every: 200ms, timeout: 1s}}
+    routes: [{path: /}]
+    timeout: 40s
+    drain: 500ms
+    scale: {on: concurrency, target: 4, every: 1s, idle: 4s, hold: 30s}
+  raw:
+    run: python app.py
+    protocol: tcp
+    port: 9000
+    resources: {cpu: 50m, memory: 32MiB}
+    replicas: {min: 0, max: 2}
+    routes: [{port: 9000}]
+    drain: 500ms
+    scale: {on: concurrency, target: 50, every: 1s, idle: 4s, hold: 30s}
+"""
+
+
+def ready(system: Running, service: str) -> int:
+    found = {one["name"]: one["ready"] for one in system.status()["services"]}
+    return int(found[service])
+
+
+async def ask_at_once(urls: list[str]) -> list[int]:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(60)) as session:
+
+        async def one(url: str) -> int:
+            async with session.get(url) as answer:
+                await answer.read()
+                return answer.status
+
+        return await asyncio.gather(*(one(url) for url in urls))
+
+
+def test_asleep_until_the_first_request_which_waits(tmp_path: Path) -> None:
+    with running(tmp_path, ASLEEP, SLOW_APP) as system:
+        assert (ready(system, "front"), ready(system, "raw")) == (0, 0)
+        # The first requests of all, from both regions at once: every one is answered.
+        urls = [system.edge(region) for region in ("east", "west") for _ in range(5)]
+        assert asyncio.run(ask_at_once(urls)) == [200] * 10
+        assert ready(system, "front") >= 1
+        assert ready(system, "raw") == 0, "nobody has asked for it"
+        eventually(lambda: ready(system, "front") == 0, 60.0)
+        assert asyncio.run(ask_at_once(urls[:1])) == [200], "and again"
+        told = " ".join(history(system))
+        assert "front is woken" in told
+        assert "front goes to sleep" in told
+
+
+def test_a_connection_is_held_until_there_is_somebody(tmp_path: Path) -> None:
+    with running(tmp_path, ASLEEP, SLOW_APP) as system:
+        host = system.edge("west").removeprefix("http://").partition(":")[0]
+        with socket.create_connection((host, 9000), timeout=60) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.1 200")
+            assert ready(system, "raw") == 1
+
+
+def test_what_cannot_be_woken_is_turned_away_in_time(tmp_path: Path) -> None:
+    text = ASLEEP.replace("hold: 30s", "hold: {for: 2s, connections: 3}")
+    with running(tmp_path, text, "import time; time.sleep(600)") as system:
+        began = time.monotonic()
+        statuses = asyncio.run(ask_at_once([system.edge("east")] * 8))
+        assert statuses == [503] * 8
+        assert time.monotonic() - began < 30

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from seakeep.model.limits import LimitPer, LimitScope, Priority, RateLimit, Shed
-from seakeep.model.scale import Metric, Scale, ScaleTarget
+from seakeep.model.scale import Forecast, Metric, Scale, ScaleTarget
 from seakeep.model.system import (
     Call,
     Distribution,
@@ -192,12 +192,11 @@ def test_probe_numbers(tmp_path: Path) -> None:
 def test_short_and_long_forms(tmp_path: Path) -> None:
     web = service(
         tmp_path,
-        "replicas: 3, balance: ring_hash, scale: {on: concurrency, target: 8}, calls: {api: 0.5},"
+        "replicas: 3, balance: ring_hash, calls: {api: 0.5},"
         " limit: {rate: 600/min}, work: {time: lognormal(p50=12ms, p99=60ms), concurrency: 4}",
     )
     assert web.replicas == Replicas(min=3, max=3)
     assert web.balance.policy.value == "ring_hash"
-    assert web.scale == Scale(metrics=(ScaleTarget(metric=Metric.CONCURRENCY, target=8.0),))
     assert web.calls == (Call(service="api", per_request=0.5),)
     assert web.limit == (RateLimit(rate_per_s=10.0, burst=10),)
     assert web.work is not None
@@ -415,3 +414,48 @@ def test_limits_in_their_forms(tmp_path: Path) -> None:
     assert web.shed == Shed(latency=150 * MILLISECOND)
     assert web.routes[0].limit == (RateLimit(rate_per_s=7.0, burst=7),)
     assert web.routes[0].priority is Priority.CRITICAL
+
+
+def scale_of(folder: Path, text: str) -> Scale:
+    scale = service(folder, f"replicas: {{min: 1, max: 30}}, scale: {text}").scale
+    assert scale is not None
+    return scale
+
+
+def test_one_metric_gets_the_defaults_of_kubernetes(tmp_path: Path) -> None:
+    scale = scale_of(tmp_path, "{on: concurrency, target: 8}")
+    assert scale == Scale(metrics=(ScaleTarget(metric=Metric.CONCURRENCY, target=8.0),))
+    assert (scale.every, scale.down.window, scale.up.window) == (15 * SECOND, 5 * MINUTE, 0)
+    assert scale.up.tolerance == scale.down.tolerance == 0.1
+
+
+def test_every_word_of_scale(tmp_path: Path) -> None:
+    scale = scale_of(
+        tmp_path,
+        "{metrics: [{on: latency, target: 95% < 300ms}, {on: memory, target: 80%}], every: 5s,"
+        " tolerance: 5%, follow: spread, survive: region, idle: 3m, warmup: 1m,"
+        " hold: {for: 4s, connections: 7}, forecast: {season: 1d, ahead: 20m, slot: 30m},"
+        " up: {window: 30s, select: min, policies: [{percent: 200%, per: 1m},"
+        " {instances: 4, per: 15s}]}, down: disabled,"
+        ' schedule: [{days: "fri-mon", from: "22:00", to: "06:00", zone: Europe/Dublin, min: 9}]}',
+    )
+    latency, memory = scale.metrics
+    assert (latency.target, latency.quantile) == (300.0 * MILLISECOND, 0.95)
+    assert memory == ScaleTarget(metric=Metric.MEMORY, target=0.8)
+    assert [(one.kind.value, one.amount, one.period) for one in scale.up.policies] == [
+        ("percent", 200.0, MINUTE),
+        ("instances", 4.0, 15 * SECOND),
+    ]
+    assert (scale.up.select.value, scale.down.select.value) == ("min", "disabled")
+    assert scale.up.tolerance == 0.05
+    assert scale.forecast == Forecast(season=DAY, slot=30 * MINUTE, ahead=20 * MINUTE)
+    assert (scale.hold.time, scale.hold.connections_max) == (4 * SECOND, 7)
+    (bounds,) = scale.schedule
+    assert (bounds.days, bounds.start, bounds.end) == ((0, 4, 5, 6), 22 * HOUR, 6 * HOUR)
+    assert {one.offset for one in bounds.offsets} == {0, HOUR}
+
+
+def test_metric_and_pace_beside_each_other(tmp_path: Path) -> None:
+    scale = scale_of(tmp_path, "{on: cpu, target: 70%, down: {window: 1m}}")
+    assert scale.metrics == (ScaleTarget(metric=Metric.CPU, target=0.7),)
+    assert scale.down.window == MINUTE

@@ -49,7 +49,24 @@ services:
     stop_grace: 1m30s
   db:
     {run: x, protocol: tcp, proxy_protocol: true, routes: [{port: 5432}], replicas: 3,
-     balance: maglev, spread: {regions: [a, b]}, scale: {on: concurrency, target: 8}}
+     balance: maglev, spread: {regions: [a, b]}}
+  job:
+    run: x
+    replicas: {min: 0, max: 9}
+    scale:
+      metrics: [{on: latency, target: 95% < 300ms}, {on: rate, target: 5/s}]
+      every: 5s
+      tolerance: 5%
+      up: {window: 30s, select: min, policies: [{percent: 200%, per: 1m}, {instances: 4, per: 1s}]}
+      down: disabled
+      follow: spread
+      schedule: [{days: mon-fri, from: "08:00", to: "18:00", zone: Europe/Dublin, min: 2, max: 9}]
+      forecast: {season: 1d, ahead: 20m, slot: 30m}
+      survive: zone
+      idle: 5m
+      hold: 5s
+      warmup: 1m
+  api: {run: x, replicas: {min: 1, max: 2}, scale: {on: cpu, target: 70%, forecast: 7d}}
 traffic:
   t: {from: [0, 1.5], to: web, rate: 10/min, shape: diurnal, path: /x}
   u: {from: [0, 1.5], to: web, rate: 1/s, shape: {step: {30s: 3/s}}}

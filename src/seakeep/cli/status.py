@@ -194,9 +194,11 @@ def _places(document: dict[str, Any]) -> Table:
             edge["address"] or "",
             edge["detail"],
         )
-        link = region["link"]
-        if "id" in link and not link["running"]:
-            table.add_row("", "link", _up(link), "", _age(link.get("since_s")), "", link["detail"])
+        for kind in ("link", "holder"):
+            part = region[kind] or {}
+            if "id" in part and not part["running"]:
+                since = _age(part.get("since_s"))
+                table.add_row("", kind, _up(part), "", since, "", part["detail"])
         for row in _nodes(region):
             table.add_row(*row)
     return table

@@ -163,8 +163,10 @@ def _lacking(layout: Layout, document: dict[str, Any]) -> Iterator[str]:
 
 def _parts(region: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     yield f"edge:{region['name']}", region["edge"]
-    if "id" in region["link"]:  # a region that is alone needs none
-        yield region["link"]["id"], region["link"]
+    for kind in ("link", "holder"):
+        part = region[kind] or {}
+        if "id" in part:  # a region that is alone needs no link
+            yield part["id"], part
     for zone in region["zones"]:
         for node in zone["nodes"]:
             yield node["id"], node

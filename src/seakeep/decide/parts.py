@@ -1,4 +1,4 @@
-"""Keeps the machinery running: nodes, edges and links that the spec wants.
+"""Keeps the machinery running: nodes, edges, links and holders that the spec wants.
 
 A part that is not running is started, at once the first time, then with a short back-off (0.5 s
 doubling to 2 s): a region that has its power back must be back quickly. A part that runs but has
@@ -15,7 +15,7 @@ from seakeep.model.action import Action, Guard, RetirePart, StartPart
 from seakeep.model.decision import Decision, Number, Reason
 from seakeep.model.ids import RegionName, ZoneName
 from seakeep.model.observation import PartKind, PartState
-from seakeep.model.system import System
+from seakeep.model.system import System, has_held
 from seakeep.model.time import MILLISECOND, SECOND, Duration, Instant
 from seakeep.model.view import View
 
@@ -232,6 +232,8 @@ def wanted_parts(system: System) -> tuple[Wanted, ...]:
         found.append(Wanted(id=f"edge:{name}", kind=PartKind.EDGE, region=name, zone=None))
         if len(system.regions) > 1:
             found.append(Wanted(id=f"link:{name}", kind=PartKind.LINK, region=name, zone=None))
+        if has_held(system):
+            found.append(Wanted(id=f"holder:{name}", kind=PartKind.HOLDER, region=name, zone=None))
         found.extend(
             Wanted(id=f"node:{node.id}", kind=PartKind.NODE, region=name, zone=node.zone)
             for zone in region.zones.values()

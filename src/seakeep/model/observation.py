@@ -88,11 +88,13 @@ class PartKind(StrEnum):
     NODE = "node"
     EDGE = "edge"
     LINK = "link"
+    HOLDER = "holder"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartState:
-    """A node, a region's edge (its Envoy), or a region's link (its way out to the others)."""
+    """A node, a region's edge (its Envoy), a region's link (its way out to the others), or a
+    region's holder (where requests wait for a first instance)."""
 
     id: str
     """`node:us-east/a/0`, `edge:us-east`, `link:us-east`."""

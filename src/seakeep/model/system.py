@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from seakeep.model.ids import NodeId, RegionName, ServiceName, ZoneName
 from seakeep.model.limits import Priority, RateLimit, Shed
-from seakeep.model.scale import Scale
+from seakeep.model.scale import Scale, is_held
 from seakeep.model.time import SECOND, Duration
 
 # --- places -----------------------------------------------------------------
@@ -422,3 +422,8 @@ def by_distance(system: System, origin: RegionName) -> tuple[RegionName, ...]:
         return (link.latency if link else 3600 * SECOND, name)
 
     return tuple(sorted((name for name in system.regions if name != origin), key=far))
+
+
+def has_held(system: System) -> bool:
+    """Whether a service may be without instances, so that its requests have to be held."""
+    return any(is_held(one.scale, one.replicas.min) for one in system.services.values())

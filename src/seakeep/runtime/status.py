@@ -2,6 +2,7 @@
 
 {"format": 1, "system", "revision", "epoch", "at_ns",
  "regions":  [{"name", "edge": {...part, "address"}, "link": {...part} | null,
+               "holder": {...part} | null where no service may be without instances,
                "zones": [{"name", "nodes": [{...part, "instances": [...]}]}]}],
  "services": [{"name", "wanted", "ready", "total", "regions": {region: ready},
                "requests_per_s", "failures_per_s",
@@ -22,7 +23,7 @@ from typing import Any
 from seakeep.decide.scaling_memory import Scaling
 from seakeep.decide.scaling_metrics import WORDS
 from seakeep.model.observation import Address, PartState, TrafficReading
-from seakeep.model.system import Service, System
+from seakeep.model.system import Service, System, has_held
 from seakeep.model.time import SECOND, Instant, in_seconds
 from seakeep.model.view import Health, InstanceView, View
 
@@ -110,6 +111,7 @@ def _region(name: str, system: System, view: View, edges: Mapping[str, Address])
             "address": f"{edge.host}:{edge.port}" if edge else None,
         },
         "link": _part(view.parts.get(f"link:{name}"), view),
+        "holder": _part(view.parts.get(f"holder:{name}"), view) if has_held(system) else None,
         "zones": [
             {"name": zone, "nodes": [_node(part, view) for part in parts]}
             for zone, parts in sorted(zones.items())

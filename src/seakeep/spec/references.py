@@ -21,6 +21,7 @@ from seakeep.spec.nodes import Mapping as Tree
 from seakeep.spec.nodes import Scalar, Sequence, place, problem_at
 from seakeep.spec.problem import Problem, Severity
 from seakeep.spec.routing import RoutePart
+from seakeep.spec.scale_references import scale_faults
 from seakeep.spec.scenario import PAIR, StepPart
 from seakeep.spec.service import ServicePart
 
@@ -123,6 +124,7 @@ class _Checker:
             if not self.is_aside((*at, "protocol")):
                 self._protocol(at, service)
             self._timing(at, service)
+            self._scale(at, service)
             self._capacity(at, service)
 
     def _shares(self, at: Location, service: ServicePart) -> None:
@@ -186,6 +188,21 @@ class _Checker:
                 "remove it, or write protocol: tcp",
                 key=True,
             )
+
+    def _scale(self, at: Location, service: ServicePart) -> None:
+        """What its scaling asks of the rest of the service, and of the regions."""
+        regions = {
+            name: len(part.zones)
+            for name, part in self.document.regions.items()
+            if not service.spread.regions or name in service.spread.regions
+        }
+        if self.has_aside(("regions",)) or self.has_aside((*at, "spread")):
+            regions = {}
+        if self.has_aside((*at, "replicas")):
+            return
+        for one in scale_faults(service, regions):
+            where = (*at, *one.at)
+            self.tell(where, one.message, one.hint, key=True, severity=one.severity)
 
     def _timing(self, at: Location, service: ServicePart) -> None:
         shed = service.shed

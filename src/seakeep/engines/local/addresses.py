@@ -5,6 +5,7 @@ On Linux the whole of 127.0.0.0/8 is local, so an address says where a thing is:
     127.R.0.1             the edge of region R
     127.R.Z.N             instance N of zone Z (Z from 1)
     127.R.200+Z.S         service S as callers in zone Z reach it (prefer: zone)
+    127.R.252.S           holder: where requests wait while service S has no instance
     127.R.253.S           gateway: service S as other regions reach it
     127.R.254.S           service S as callers in the region reach it
     127.R.100+T.S         link: service S of region T, seen from region R
@@ -59,6 +60,10 @@ class AddressBook:
         """Where callers in a region (in one zone of it, when given) reach a service."""
         third = 254 if zone is None else 200 + self._number(f"zones {region}", zone, ZONES_MAX)
         return self._address(region, f"{third}.{self._service(service)}", port)
+
+    def holder(self, region: str, service: str, port: int) -> Address:
+        """Where requests to a service wait while it has no instance."""
+        return self._address(region, f"252.{self._service(service)}", port)
 
     def gateway(self, region: str, service: str, port: int) -> Address:
         """Where other regions' links deliver calls to a service."""

@@ -17,6 +17,7 @@ from seakeep.engines.local.clock import BootClock
 from seakeep.engines.local.complain import complain
 from seakeep.engines.local.envoy.admin import AdminError
 from seakeep.engines.local.envoy.part import EdgePart
+from seakeep.engines.local.holder.part import HolderPart
 from seakeep.engines.local.instances import Instances, Refused
 from seakeep.engines.local.layout import Layout
 from seakeep.engines.local.link.part import LinkPart
@@ -50,7 +51,7 @@ from seakeep.model.observation import (
     Sample,
 )
 from seakeep.model.order import Order
-from seakeep.model.system import System, nodes_of
+from seakeep.model.system import System, has_held, nodes_of
 from seakeep.model.time import SECOND, Duration, Instant
 
 SOURCE = "local"
@@ -236,6 +237,8 @@ class LocalEngine:
             self._record(f"edge:{region}", PartKind.EDGE, region, None)
             if len(system.regions) > 1:
                 self._record(f"link:{region}", PartKind.LINK, region, None)
+            if has_held(system):
+                self._record(f"holder:{region}", PartKind.HOLDER, region, None)
         for node in nodes_of(system):
             self._record(f"node:{node.id}", PartKind.NODE, node.region, node.zone)
         return list(known.values())
@@ -254,6 +257,8 @@ class LocalEngine:
                 return EdgePart(*args, self._state.book)
             case PartKind.LINK:
                 return LinkPart(*args, self._state.book)
+            case PartKind.HOLDER:
+                return HolderPart(*args, self._state.book)
             case _:
                 assert_never(record.kind)
 

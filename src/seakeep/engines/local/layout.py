@@ -58,6 +58,12 @@ class Layout:
     def link_socket(self, region: str) -> Path:
         return self.sockets / f"link.{region}"
 
+    def holder(self, region: str) -> Path:
+        return self.state / "holders" / region
+
+    def holder_socket(self, region: str) -> Path:
+        return self.sockets / f"holder.{region}"
+
     @property
     def logs(self) -> Path:
         return self.state / "logs"

@@ -58,6 +58,11 @@ def zone_clusters(system: System, region: RegionName, service: Service) -> tuple
     return tuple(f"{service.name}@{zone}" for zone in system.regions[region].zones)
 
 
+def is_gateway(cluster: str) -> bool:
+    """Whether it is what the region offers to others: `web.local`."""
+    return "." in cluster
+
+
 def service_of(cluster: str) -> str:
     """The service of a cluster: `web.local` -> `web`."""
     return cluster.partition("@")[0].partition(".")[0]

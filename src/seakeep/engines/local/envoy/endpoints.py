@@ -6,6 +6,7 @@ The traffic controller decides who serves; here it is only put into Envoy's term
 from collections.abc import Sequence
 
 from seakeep.engines.local.addresses import AddressBook
+from seakeep.engines.local.envoy.clusters import is_gateway
 from seakeep.engines.local.envoy.config import (
     discovery,
     empty_assignment,
@@ -15,6 +16,7 @@ from seakeep.engines.local.envoy.paths import Json, endpoints_path
 from seakeep.engines.local.layout import Layout
 from seakeep.model.action import Endpoint, Locality, SetEndpoints
 from seakeep.model.observation import Address
+from seakeep.model.scale import is_held
 from seakeep.model.system import Service, System
 
 WEIGHT_SCALE = 1_000
@@ -37,9 +39,13 @@ def render_endpoints(book: AddressBook, system: System, action: SetEndpoints) ->
     are under way finish. Marked as draining they would still count among all endpoints of
     their priority, and every rollout would push a share of the traffic to the next one. Only
     when there is nothing else left they stay, as Envoy's last resort (panic).
+
+    Behind them all stands the holder, for a service that may be without instances: as long as
+    there is no other, or none that Envoy has found healthy yet, requests wait there.
     """
     service = system.services[action.service]
-    all_drain = all(
+    held = is_held(service.scale, service.replicas.min) and not is_gateway(action.cluster)
+    all_drain = not held and all(
         endpoint.draining for locality in action.localities for endpoint in locality.endpoints
     )
     localities = [
@@ -54,7 +60,29 @@ def render_endpoints(book: AddressBook, system: System, action: SetEndpoints) ->
         _locality(locality, ranks.index(locality.priority), localities, action, service, book)
         for locality in localities
     ]
+    if held:
+        address = book.holder(action.region, service.name, service.workload.port)
+        assignment["endpoints"].append(_holder(action.region, len(ranks), address))
     return discovery(action.digest, [assignment])
+
+
+def _holder(region: str, priority: int, address: Address) -> Json:
+    """The holder is not asked for its health: a question would be held, and wake the service."""
+    return {
+        "locality": {"region": region, "zone": ""},
+        "priority": priority,
+        "lb_endpoints": [
+            {
+                "endpoint": {
+                    "address": {
+                        "socket_address": {"address": address.host, "port_value": address.port}
+                    },
+                    "health_check_config": {"disable_active_health_check": True},
+                },
+                "health_status": "HEALTHY",
+            }
+        ],
+    }
 
 
 def _kept(localities: Sequence[Locality], *, keep_draining: bool) -> list[Locality]:

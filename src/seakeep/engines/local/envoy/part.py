@@ -1,7 +1,7 @@
 """A region's edge as a part: its Envoy, what it has been told, and what it counts."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -25,12 +25,14 @@ from seakeep.engines.local.state import PartRecord
 from seakeep.model.action import SetEndpoints, SetLimit
 from seakeep.model.ids import ServiceName
 from seakeep.model.observation import AppliedEndpoints, AppliedLimit, TrafficReading
-from seakeep.model.scale import Metric
+from seakeep.model.scale import Metric, is_held
 from seakeep.model.system import Service, System
 
 TAKEN_DEADLINE_S = 5.0
 TAKEN_POLL_S = 0.003
 TRAFFIC_EVERY_S = 1.0
+TRAFFIC_EVERY_HELD_S = 0.2
+"""Where a service may be asleep: the first request waits until it has been seen."""
 ACCESS_LOG_BYTES_MAX = 64 << 20
 ACCESS_LOGS_KEPT = 2
 
@@ -52,6 +54,8 @@ class EdgePart(Part):
         self._system: System | None = None
         self._timed: tuple[ServiceName, ...] = ()
         """Services whose answers are timed."""
+        self._held: frozenset[ServiceName] = frozenset()
+        """Services that may be without instances."""
         self._versions: ConfigVersions | None = None
         self._applied: dict[str, AppliedEndpoints] = {}
         self._shares = load_shares(shares_path(layout, record.region))
@@ -64,7 +68,11 @@ class EdgePart(Part):
         keeps its last configuration until it is retired."""
         if self.record.region in system.regions:
             self._system = system
-            self._timed = tuple(filter(None, map(_timed, system.services.values())))
+            services = system.services.values()
+            self._timed = tuple(filter(None, map(_timed, services)))
+            self._held = frozenset(
+                one.name for one in services if is_held(one.scale, one.replicas.min)
+            )
             self.prepare()
 
     def prepare(self) -> None:
@@ -171,15 +179,19 @@ class EdgePart(Part):
         """Read the counters every second, and keep the access log within its bounds."""
         while True:
             try:
-                self.traffic = await self._admin.traffic(
-                    self._system.services if self._system else (), self._timed
-                )
+                before, self.traffic = self.traffic, await self._counted()
+                if _called(self.traffic, self._held) - _called(before, self._held):
+                    self._changed()  # somebody waits
                 self.heard_at = BootClock().now()
                 self.detail = ""
                 await self._rotate()
             except OSError as error:
                 self.detail = f"does not tell its counters: {error}"
-            await asyncio.sleep(TRAFFIC_EVERY_S)
+            await asyncio.sleep(TRAFFIC_EVERY_HELD_S if self._held else TRAFFIC_EVERY_S)
+
+    async def _counted(self) -> tuple[TrafficReading, ...]:
+        services = self._system.services if self._system is not None else ()
+        return await self._admin.traffic(services, self._timed)
 
     async def _rotate(self) -> None:
         path = access_log(self.layout, self.record.region)
@@ -197,3 +209,10 @@ def _timed(service: Service) -> ServiceName | None:
     """The service's name, when it is scaled on the time of its answers."""
     metrics = service.scale.metrics if service.scale is not None else ()
     return service.name if any(one.metric is Metric.LATENCY for one in metrics) else None
+
+
+def _called(
+    readings: Iterable[TrafficReading], services: frozenset[ServiceName]
+) -> frozenset[ServiceName]:
+    """The services of these that have a request in flight."""
+    return frozenset(one.service for one in readings if one.in_flight) & services
