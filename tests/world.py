@@ -11,7 +11,8 @@ Faults are (verb, subject): `kill` (the process exits), `hang` (liveness and rea
 `unready` (readiness fails) and `heal` take an instance or a service; `lose` and `restore` take a
 region, a zone (`us-east/a`) or a node (`us-east/a/0`) and cut or return its power; `mute` and
 `unmute` take a node, whose agent then reports nothing while all on it goes on. `doom` and `bless`
-take a service: every process of it that starts exits at once, until blessed.
+take a service: every process of it that starts exits at once, until blessed. `drain` and `undrain`
+take a region: an operator's order, given and withdrawn.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,7 +46,9 @@ from seakeep.model.observation import (
     Phase,
     ProbeReading,
     Sample,
+    TrafficReading,
 )
+from seakeep.model.order import Order, OrderKind
 from seakeep.model.system import (
     Balance,
     Link,
@@ -215,6 +218,9 @@ class World:
     dark: set[str] = field(default_factory=set)
     muted: dict[str, Instant] = field(default_factory=dict)
     doomed: set[str] = field(default_factory=set)
+    orders: dict[str, Order] = field(default_factory=dict)
+    traffic: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Requests so far, by (region of the balancer, service)."""
     outcomes: list[Outcome] = field(default_factory=list)
     log: list[tuple[Instant, Action]] = field(default_factory=list)
     """Every action carried out, with its time."""
@@ -272,7 +278,22 @@ class World:
             endpoints=tuple(self.applied[key] for key in sorted(self.applied)),
             limits=tuple(self.shares[key] for key in sorted(self.shares)),
             outcomes=outcomes,
+            orders=tuple(self.orders[name] for name in sorted(self.orders)),
+            traffic=tuple(
+                TrafficReading(
+                    region=region, service=name, requests=count, failures=0, retries=0, in_flight=0
+                )
+                for (region, name), count in sorted(self.traffic.items())
+            ),
         )
+
+    # --- orders ---
+
+    def give(self, kind: OrderKind, subject: str, argument: str = "") -> None:
+        order = Order(
+            kind=kind, subject=subject, argument=argument, given_at=self.at, given_by="ann@desk"
+        )
+        self.orders[order.id] = order
 
     # --- faults ---
 
@@ -291,6 +312,10 @@ class World:
                 self.doomed.add(subject)
             case "bless":
                 self.doomed.discard(subject)
+            case "drain":
+                self.give(OrderKind.DRAIN, subject)
+            case "undrain":
+                self.orders.pop(f"drain:{subject}", None)
             case _:
                 for body in self.bodies.values():
                     if subject in (body.state.id, body.state.service):
@@ -298,6 +323,8 @@ class World:
 
     def _hurt(self, verb: str, body: Body) -> None:
         match verb:
+            case "kill" if body.state.phase is Phase.EXITED:
+                pass
             case "kill":
                 self._exit(body, "killed by SIGKILL")
             case "hang":

@@ -15,6 +15,7 @@ NAMES = {
     "instance": "web-7",
     "node": "us-east/a/0",
     "region": "us-east",
+    "service": "web",
     "callers": "us-east/a",
     "role": "balancer",
     "to": "eu-west",

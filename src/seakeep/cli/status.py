@@ -184,7 +184,7 @@ def _places(document: dict[str, Any]) -> Table:
         justify: JustifyMethod = "right" if name in ("RESTARTS", "AGE") else "left"
         table.add_column(name, justify=justify, no_wrap=name != "DETAIL")
     for region in document["regions"]:
-        edge = region["edge"]
+        edge, drain = region["edge"], region.get("drain")
         table.add_row(
             Text(region["name"], style="bold"),
             "edge",
@@ -192,7 +192,7 @@ def _places(document: dict[str, Any]) -> Table:
             str(edge.get("restarts", "")),
             _age(edge.get("since_s")),
             edge["address"] or "",
-            edge["detail"],
+            edge["detail"] or (f"drain: {drain['phase']}" if drain else ""),
         )
         for kind in ("link", "holder"):
             part = region[kind] or {}

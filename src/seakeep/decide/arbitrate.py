@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import assert_never
 
+from seakeep.decide.draining import Draining, DrainMemory, ground_of
 from seakeep.decide.health import HealthController, HealthMemory
 from seakeep.decide.limits import LimitsController, LimitsMemory
 from seakeep.decide.parts import PartsController, PartsMemory
@@ -52,6 +53,7 @@ class PlaneMemory:
     parts: PartsMemory
     health: HealthMemory
     scaling: ScalingMemory
+    draining: DrainMemory
     placement: PlacementMemory
     traffic: TrafficMemory
     limits: LimitsMemory
@@ -63,6 +65,7 @@ class PlaneMemory:
             parts=self.parts.without_caches(),
             health=self.health,
             scaling=self.scaling,
+            draining=self.draining,
             placement=self.placement.without_caches(),
             traffic=self.traffic.without_caches(),
             limits=self.limits,
@@ -77,6 +80,7 @@ class ControlPlane:
         self._parts = PartsController(epoch)
         self._health = HealthController(epoch)
         self._scaling = ScalingController()
+        self._draining = Draining()
         self._placement = Placement(epoch)
         self._traffic = TrafficController(epoch)
         self._limits = LimitsController(epoch)
@@ -86,6 +90,7 @@ class ControlPlane:
             parts=self._parts.initial(),
             health=self._health.initial(),
             scaling=self._scaling.initial(),
+            draining=self._draining.initial(),
             placement=self._placement.initial(),
             traffic=self._traffic.initial(),
             limits=self._limits.initial(),
@@ -95,10 +100,11 @@ class ControlPlane:
         parts = self._parts.decide(system, view, memory.parts)
         health = self._health.decide(system, view, memory.health)
         scaling = self._scaling.decide(system, view, memory.scaling)
-        placement = self._placement.decide(
-            system, view, memory.placement, scaling.memory.wanted, scaling.memory.layouts
-        )
-        traffic = self._traffic.decide(system, view, memory.traffic)
+        wanted, layouts = scaling.memory.wanted, scaling.memory.layouts
+        draining = self._draining.decide(system, view, memory.draining, wanted, layouts)
+        ground = ground_of(view, draining.memory)
+        placement = self._placement.decide(system, view, memory.placement, wanted, layouts, ground)
+        traffic = self._traffic.decide(system, view, memory.traffic, ground)
         limits = self._limits.decide(system, view, memory.limits)
         actions, reasons = settle(
             (
@@ -113,6 +119,7 @@ class ControlPlane:
                 *health.reasons,
                 *scaling.reasons,
                 *short_of_room(scaling.memory, placement.reasons),
+                *draining.reasons,
                 *placement.reasons,
                 *traffic.reasons,
                 *limits.reasons,
@@ -123,6 +130,7 @@ class ControlPlane:
             parts.wake_at,
             health.wake_at,
             scaling.wake_at,
+            draining.wake_at,
             placement.wake_at,
             traffic.wake_at,
             limits.wake_at,
@@ -132,6 +140,7 @@ class ControlPlane:
                 parts=parts.memory,
                 health=health.memory,
                 scaling=scaling.memory,
+                draining=draining.memory,
                 placement=placement.memory,
                 traffic=traffic.memory,
                 limits=limits.memory,

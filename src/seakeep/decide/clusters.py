@@ -6,29 +6,44 @@ and which other regions are to get calls; see `seakeep.decide.traffic` for what 
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from functools import cached_property, lru_cache
 
+from seakeep.decide.ground import Ground, side_of
 from seakeep.decide.members import Group, Roll, endpoints_digest, short_hash
 from seakeep.model.action import Endpoint, Locality
 from seakeep.model.ids import RegionName, ServiceName, ZoneName
 from seakeep.model.system import Prefer, Service, System
 from seakeep.model.time import SECOND, Duration
 
-Summary = tuple[tuple[RegionName, bool], ...]
-"""Regions that have a service, sorted, and whether each is to get calls from others."""
-NO_OTHERS: Summary = ()
+Regions = tuple[tuple[RegionName, bool], ...]
+"""Regions, and whether each is to get calls from others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Which regions have a service, and what each is to the others."""
+
+    regions: Regions
+    """Sorted."""
+    reserve: tuple[RegionName, ...] = ()
+    """Active-passive: those of the side that does not serve. They come last."""
+
+
+NO_OTHERS = Summary(())
 
 
 @dataclass(frozen=True)
 class Gateways:
-    """The other regions in a cluster, the nearest first; the first three fields are what they
-    were made from, for one region's balancer."""
+    """Other regions in a cluster, the nearest first; the first four fields are what they were
+    made from, for one region's balancer."""
 
     summary: Summary
+    choice: "Choice"
     priority: int
     """Of the first."""
     port: int
-    regions: Summary
+    regions: Regions
     """In order."""
     ready: int
     """How many are healthy."""
@@ -45,7 +60,17 @@ class Gateways:
         )
 
 
-NO_GATEWAYS = Gateways(NO_OTHERS, 0, 0, NO_OTHERS, 0, "")
+class Choice(Enum):
+    """Which other regions."""
+
+    ALL = "all"
+    SERVING = "serving"
+    RESERVE = "reserve"
+    CLOSED = "closed"
+    """Those in reserve, and none of them is to get calls."""
+
+
+NO_GATEWAYS = Gateways(NO_OTHERS, Choice.ALL, 0, 0, (), 0, "")
 
 
 @dataclass(frozen=True)
@@ -55,15 +80,33 @@ class Cluster:
 
     roll: Roll
     summary: Summary
+    before: Gateways
+    """Regions that are asked before this one: those that serve, when it is in reserve."""
     groups: tuple[tuple[Group, int], ...]
     """Of the region itself, each with its priority."""
     gateways: Gateways
+    last: Gateways
+    """In reserve."""
     digest: str
 
     @cached_property
     def localities(self) -> tuple[Locality, ...]:
         near = [_locality(group, priority) for group, priority in self.groups]
-        return (*near, *self.gateways.localities)
+        return (
+            *self.before.localities,
+            *near,
+            *self.gateways.localities,
+            *self.last.localities,
+        )
+
+    @property
+    def regions(self) -> int:
+        """Other regions in it."""
+        return sum(len(one.regions) for one in (self.before, self.gateways, self.last))
+
+    @property
+    def regions_ready(self) -> int:
+        return self.before.ready + self.gateways.ready + self.last.ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +163,26 @@ def gateway_cluster(service: ServiceName) -> str:
 
 
 def summary_of(
-    rolls: Mapping[RegionName, Roll], edges: Mapping[RegionName, bool], known: list[Summary]
+    service: Service,
+    rolls: Mapping[RegionName, Roll],
+    edges: Mapping[RegionName, bool],
+    ground: Ground,
+    known: list[Summary],
 ) -> Summary:
-    """The one of the `known` that says the same, if any does; else it is added to them."""
-    summary = tuple(
+    """The one of the `known` that says the same, if any does; else it is added to them. Regions
+    that are out get calls from others only when nobody else could take them."""
+    regions = tuple(
         [(region, rolls[region].ready > 0 and edges.get(region, True)) for region in sorted(rolls)]
     )
+    reserve: tuple[RegionName, ...] = ()
+    if ground.out and any(healthy and region not in ground.out for region, healthy in regions):
+        regions = tuple(
+            [(region, healthy and region not in ground.out) for region, healthy in regions]
+        )
+    if service.spread.standby:
+        side = ground.stance(service).serves
+        reserve = tuple([region for region, _ in regions if side_of(service, region) is not side])
+    summary = Summary(regions, reserve)
     if summary not in known:
         known.append(summary)
     return known[known.index(summary)]
@@ -141,7 +198,40 @@ def build(
     made: list[Gateways],
 ) -> Cluster:
     """A cluster of one region's balancer. `summary` is empty when calls are not to go to other
-    regions; `made` are this balancer's gateways so far, which many clusters share."""
+    regions; `made` are this balancer's gateways so far, which many clusters share.
+
+    A region that serves does not spill over to those in reserve while it has somebody ready:
+    Envoy would do that long before its last member is unwell."""
+
+    def others(choice: Choice, priority: int) -> Gateways:
+        if not summary.regions:
+            return NO_GATEWAYS
+        return _gateways(origin, plan, summary, choice, priority, port, made)
+
+    first, then, last = NO_GATEWAYS, Choice.ALL, NO_GATEWAYS
+    if origin in summary.reserve:
+        first, then = others(Choice.SERVING, 0), Choice.RESERVE
+    elif summary.reserve:
+        then = Choice.SERVING
+    groups = _groups(plan, roll, zone, len(first.regions))
+    texts = [
+        _text(group.region, group.zone, priority, 0, group.digest) for group, priority in groups
+    ]
+    beyond = groups[-1][1] + 1 if groups else len(first.regions)
+    gateways = others(then, beyond)
+    if then is Choice.SERVING:
+        beyond += len(gateways.regions)
+        last = others(Choice.CLOSED if roll.ready else Choice.RESERVE, beyond)
+    if first.regions:
+        texts.insert(0, first.text)
+    texts += [one.text for one in (gateways, last) if one.regions]
+    return Cluster(roll, summary, first, tuple(groups), gateways, last, _digest(texts))
+
+
+def _groups(
+    plan: Plan, roll: Roll, zone: ZoneName | None, priority: int
+) -> list[tuple[Group, int]]:
+    """The region's own members, from this priority on; with a preferred zone, that zone first."""
     near = [roll.zones[name] for name in plan.zones if name in roll.zones]
     near += [group for name, group in roll.zones.items() if name not in plan.zones]
     tiers = [near]
@@ -151,37 +241,41 @@ def build(
             [group for group in near if group.zone != zone],
         ]
     groups: list[tuple[Group, int]] = []
-    for priority, tier in enumerate(filter(None, tiers)):
-        groups += [(group, priority) for group in tier]
-    texts = [
-        _text(group.region, group.zone, priority, 0, group.digest) for group, priority in groups
-    ]
-    gateways = NO_GATEWAYS
-    if summary:
-        beyond = groups[-1][1] + 1 if groups else 0
-        gateways = _gateways(origin, plan, summary, beyond, port, made)
-    if gateways.regions:
-        texts.append(gateways.text)
-    return Cluster(roll, summary, tuple(groups), gateways, _digest(texts))
+    for index, tier in enumerate(filter(None, tiers), priority):
+        groups += [(group, index) for group in tier]
+    return groups
 
 
 def _gateways(
     origin: RegionName,
     plan: Plan,
     summary: Summary,
+    choice: Choice,
     priority: int,
     port: int,
     made: list[Gateways],
 ) -> Gateways:
     """The other regions in order: the spec's by distance, then those that are leaving."""
     for one in made:
-        if one.summary is summary and one.priority == priority and one.port == port:
+        if (
+            one.summary is summary
+            and one.priority == priority
+            and one.port == port
+            and one.choice is choice
+        ):
             return one
-    healthy = dict(summary)
+    healthy = dict(summary.regions)
+    if choice is not Choice.ALL:
+        of_reserve = choice is not Choice.SERVING
+        healthy = {
+            region: is_healthy and choice is not Choice.CLOSED
+            for region, is_healthy in healthy.items()
+            if (region in summary.reserve) is of_reserve
+        }
     order = [region for region in plan.others if region in healthy]
     if len(order) + (origin in healthy) < len(healthy):
         known = {origin, *order}
-        order += [region for region, _ in summary if region not in known]
+        order += [region for region in healthy if region not in known]
     regions = tuple([(region, healthy[region]) for region in order])
     texts = [
         _text(region, None, index, 0, _gateway_digest(region, is_healthy, port))
@@ -189,6 +283,7 @@ def _gateways(
     ]
     gateways = Gateways(
         summary,
+        choice,
         priority,
         port,
         regions,

@@ -6,9 +6,9 @@ prefix of them may be lost, and a controller that remembers nothing goes on from
 the memory holds only what the world cannot show (ordinals used, starts on their way, nodes set
 aside) and a note of the last step in which there was nothing to do.
 
-The arithmetic is in `division`; `placement_share` lays a service over regions and zones,
-`placement_nodes` picks nodes, `placement_tally` sorts a service's instances, and
-`placement_moves` decides what changes.
+The arithmetic is in `division`; `placement_halves` says which regions a service may be in now,
+`placement_share` lays it over regions and zones, `placement_nodes` picks nodes, `placement_tally`
+sorts a service's instances, and `placement_moves` decides what changes.
 """
 
 from collections.abc import Mapping
@@ -16,8 +16,11 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from seakeep.decide.backoff import Backoff
-from seakeep.decide.placement_moves import Leave, Start, moves_of
+from seakeep.decide.ground import PLAIN, Ground
+from seakeep.decide.placement_halves import Half, evacuate, halves_of, layout_in
+from seakeep.decide.placement_moves import Leave, Moves, Start, moves_of
 from seakeep.decide.placement_nodes import Rooms, rooms_of
+from seakeep.decide.placement_reasons import REASONS as REASONS
 from seakeep.decide.placement_share import Layout, grid_of
 from seakeep.decide.placement_tally import (
     AskedStart,
@@ -43,67 +46,6 @@ RETIRED_DRAIN: Duration = 10 * SECOND
 ASIDE = Backoff(first=5 * SECOND, cap=MINUTE)
 """How long a node is left alone after so many starts failed on it."""
 
-REASONS: Mapping[str, str] = {
-    "placement.start.missing": (
-        "{instance} starts on {node}: {subject} has {placed} of the wanted {wanted}"
-    ),
-    "placement.start.heal": (
-        "{instance} starts on {node} to replace what was lost: {subject} has {placed} of the wanted"
-        " {wanted}, and {lost} lost"
-    ),
-    "placement.start.replace": (
-        "{instance} starts on {node} to take over from a replica of {subject} that is outdated or"
-        " misplaced, {leavers} in all"
-    ),
-    "placement.start.rebalance": (
-        "{instance} starts on {node} to spread {subject} evenly again; one leaves elsewhere once"
-        " it is ready"
-    ),
-    "placement.drain.surplus": (
-        "{subject} drains: its service has {placed} and wants {wanted}, and its place has most to"
-        " spare"
-    ),
-    "placement.drain.replaced": "{subject} drains: it does not run as the spec now says",
-    "placement.drain.place_left": "{subject} drains: {node} is not in the spec any more",
-    "placement.drain.rebalance": (
-        "{subject} drains to spread its service evenly again, which has {ready} ready"
-    ),
-    "placement.drain.service_left": "{subject} drains: its service is not in the spec any more",
-    "placement.stop.drained": (
-        "{subject} stops: it has drained for {drained_ns}, and no balancer sends it requests"
-    ),
-    "placement.stop.exited": "{subject} is forgotten: it was leaving and its process has exited",
-    "placement.stop.lost": "{subject} is forgotten: lost with {node}, and replaced",
-    "placement.held.surge": (
-        "{subject} waits with {waiting} of its replacements: it has {live} live instances already,"
-        " and may have {limit}"
-    ),
-    "placement.held.node": (
-        "{subject} waits with {waiting} of its replicas for {node}, which may be back in a moment"
-    ),
-    "placement.held.starting": (
-        "{subject} waits with {waiting} of its replicas: at most {limit} may be starting on {node}"
-        " at once"
-    ),
-    "placement.held.ready": (
-        "{subject} keeps {waiting} more than wanted for now: it has {ready} ready, and must have"
-        " {floor}"
-    ),
-    "placement.held.serving": "{subject} has drained, but balancers still send requests to it",
-    "placement.overflow": (
-        "{subject} has {replicas} of its replicas elsewhere, for want of room in {region}"
-    ),
-    "placement.no_capacity": (
-        "{subject} has no place for {replicas} of the wanted {wanted}: they need {cpu_millicores}"
-        " of CPU and {memory_bytes} of memory, and its nodes (there are {nodes}) have too little"
-        " {short} left"
-    ),
-    "placement.aside": (
-        "{subject} is left alone until {until_ns}: starts fail there (the last {failures} did)"
-    ),
-    "placement.settled": "{subject} has all that it wants, {replicas}: ready and evenly spread",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Aside:
@@ -125,6 +67,7 @@ class Settled:
     system: System
     wanted: Mapping[ServiceName, int]
     layouts: Mapping[ServiceName, Layout]
+    ground: Ground
     at: Instant
     """When no instance has changed since."""
     nodes: tuple[NodeReading, ...]
@@ -160,6 +103,7 @@ class Placement:
         memory: PlacementMemory,
         wanted: Mapping[ServiceName, int] | None = None,
         layouts: Mapping[ServiceName, Layout] | None = None,
+        ground: Ground = PLAIN,
     ) -> Decision[PlacementMemory]:
         """`wanted`: replicas per service, held within the spec's bounds; the minimum where it
         says nothing. `layouts`: how they lie over the regions, where the spec's shares do not
@@ -167,11 +111,10 @@ class Placement:
         counts = _wanted(system, wanted or {})
         by_need = layouts or {}
         nodes = _node_states(view)
-        if memory.settled is not None and _is_same(
-            memory.settled, system, view, counts, by_need, nodes
-        ):
-            return Decision(memory=memory, reasons=memory.settled.reasons)
-        step = _Step(system, view, memory, counts, by_need, self._epoch)
+        settled = memory.settled
+        if settled is not None and _is_same(settled, system, view, counts, by_need, ground, nodes):
+            return Decision(memory=memory, reasons=settled.reasons)
+        step = _Step(system, view, memory, counts, by_need, ground, self._epoch)
         step.run()
         return step.decision(nodes)
 
@@ -186,10 +129,11 @@ class _Step:
         memory: PlacementMemory,
         wanted: Mapping[ServiceName, int],
         layouts: Mapping[ServiceName, Layout],
+        ground: Ground,
         epoch: int,
     ) -> None:
         self.system, self.view, self.wanted, self.epoch = system, view, wanted, epoch
-        self.layouts = layouts
+        self.layouts, self.ground = layouts, ground
         self.asked, self.aside = _still_asked(view, memory)
         self.ordinals = _ordinals(view, memory.ordinals)
         self.rooms: Rooms = rooms_of(
@@ -210,31 +154,38 @@ class _Step:
     def run(self) -> None:
         known = self.system.services
         tallies = [
-            tally_of(
+            (half, self._tally(half))
+            for name, service in known.items()
+            for half in halves_of(
                 self.system,
                 service,
                 self.wanted[name],
-                self.view,
-                self.rooms,
+                self.view.by_service.get(name, ()),
                 [one for one in self.asked.values() if one.service == name],
+                self.ground,
             )
-            for name, service in known.items()
         ]
         strangers = [of for name, of in self.view.by_service.items() if name not in known and of]
         for members in strangers:
             take_room_of_strangers(members, self.rooms)
-        for tally in tallies:
+        for half, tally in tallies:
             service = tally.service
-            layout = self.layouts.get(service.name)
-            moves = moves_of(tally, grid_of(self.system, service, self.rooms, layout))
+            moves = Moves()
+            if half.has_place:
+                layout = layout_in(half, self.layouts.get(service.name))
+                moves = moves_of(tally, grid_of(self.system, service, self.rooms, layout))
             for start in moves.starts:
                 self._start(start, tally)
-            for leave in moves.leaves:
+            leaves = moves.leaves
+            if half.evacuees:
+                leaves = [*leaves, *evacuate(half, tally, moves, self.ground, self.view)]
+            for leave in leaves:
                 self._drain(leave, tally)
             self.reasons.extend(moves.reasons)
             self._forget_lost(tally)
-            for one in tally.draining:
-                self._stop_when_drained(one, service)
+            for one in (*tally.draining, *half.evacuees):
+                if half.has_place or one.health is not Health.LOST:
+                    self._stop_when_drained(one, service)
             self.is_quiet = self.is_quiet and tally.is_steady and not tally.lost
         for members in strangers:
             self._let_go(members)
@@ -243,6 +194,20 @@ class _Step:
                 # What is said of it ends with time alone, unlike all that makes a step settled.
                 self.is_quiet = False
                 self._note("placement.aside", node, until_ns=aside.until, failures=aside.failures)
+
+    def _tally(self, half: Half) -> Tally:
+        tally = tally_of(
+            self.system,
+            half.service,
+            half.wanted,
+            self.view,
+            self.rooms,
+            half.asked,
+            half.members,
+        )
+        tally.evacuees = len(half.evacuees)
+        tally.returning = self.ground.returning
+        return tally
 
     def decision(self, nodes: tuple[NodeReading, ...]) -> Decision[PlacementMemory]:
         actions = (*self.starts, *self.drains, *self.stops)
@@ -257,6 +222,7 @@ class _Step:
                 system=self.system,
                 wanted=self.wanted,
                 layouts=self.layouts,
+                ground=self.ground,
                 at=self.view.at,
                 nodes=nodes,
                 reasons=reasons,
@@ -306,6 +272,7 @@ class _Step:
             wanted=tally.wanted,
             lost=len(tally.lost),
             leavers=len(tally.leavers),
+            **({"evacuees": tally.evacuees} if tally.evacuees else {}),
         )
 
     def _drain(self, leave: Leave, tally: Tally) -> None:
@@ -477,11 +444,12 @@ def _is_same(
     view: View,
     wanted: Mapping[ServiceName, int],
     layouts: Mapping[ServiceName, Layout],
+    ground: Ground,
     nodes: tuple[NodeReading, ...],
 ) -> bool:
     """Whether a step has the inputs of one that had nothing to do."""
     if settled.system is not system or settled.wanted != wanted or settled.nodes != nodes:
         return False
-    if settled.layouts != layouts:
+    if settled.layouts != layouts or settled.ground != ground:
         return False
     return all(view.changed.get(name, view.at) < settled.at for name in view.by_service)

@@ -53,8 +53,10 @@ def moves_of(tally: Tally, grid: Grid) -> Moves:
         _fill(tally, grid, moves)
     if tally.leavers:
         _let_leavers_go(tally, grid, moves)
-    if len(tally.keepers) > tally.wanted:
-        surplus = len(tally.keepers) - tally.wanted
+    surplus = len(tally.keepers) - tally.wanted
+    if tally.returning and surplus >= 0:
+        _bring_back(tally, grid, surplus, moves)
+    elif surplus > 0:
         _remove_surplus(tally, grid, surplus, moves)
     elif tally.is_steady:
         _rebalance(tally, grid, moves)
@@ -88,6 +90,8 @@ def _fill(tally: Tally, grid: Grid, moves: Moves) -> None:
         code = "placement.start.heal"
     elif tally.leavers:
         code = "placement.start.replace"
+    elif tally.evacuees:
+        code = "placement.start.evacuate"
     wanted = {place: count - before.get(place, 0) for place, count in shares.plan.items()}
     _start_in(wanted, tally, grid, code, moves)
     for region, count in shares.overflow.items():
@@ -303,17 +307,32 @@ def _rebalance(tally: Tally, grid: Grid, moves: Moves) -> None:
         _leave(chosen, dict.fromkeys((one.state.id for one in chosen), code), tally, moves)
 
 
+def _bring_back(tally: Tally, grid: Grid, surplus: int, moves: Moves) -> None:
+    """Give a region that comes back all that is its own at once, so that its callers find it
+    whole. What stood in for it stays until they have found it."""
+    held = tally.by_place
+    plan = share_out(tally.wanted, grid, held, keep=False).plan
+    back = {
+        place: count - held.get(place, 0)
+        for place, count in plan.items()
+        if place[0] in tally.returning and count > held.get(place, 0)
+    }
+    _start_in(back, tally, grid, "placement.start.return", moves)
+    if surplus:
+        moves.note("placement.held.return", tally.service.name, waiting=surplus)
+
+
 def _unevenness(tally: Tally, grid: Grid) -> tuple[list[Place], list[Place]]:
     """(places with too few replicas, the emptiest first; places with too many, the fullest
     first). A place whose nodes are uneven has both."""
     held = tally.by_place
     plan = share_out(tally.wanted, grid, held, keep=False).plan
-    missing = [place for place, count in plan.items() if count > held.get(place, 0)]
-    if missing:
+    lacking = [place for place, count in plan.items() if count > held.get(place, 0)]
+    if lacking:
         excess = [place for place, count in held.items() if count > plan.get(place, 0)]
-        missing.sort(key=lambda place: (held.get(place, 0), place))
+        lacking.sort(key=lambda place: (held.get(place, 0), place))
         excess.sort(key=lambda place: (-held[place], place))
-        return missing, excess
+        return lacking, excess
     if tally.service.spread.node_anti_affinity < 100:
         return [], []
     need, by_node = tally.service.workload.resources, tally.by_node

@@ -47,6 +47,10 @@ class Tally:
     lost: list[InstanceView] = field(default_factory=list)
     asked: list[AskedStart] = field(default_factory=list)
     """Starts under way of what will be keepers."""
+    returning: frozenset[RegionName] = frozenset()
+    """Regions that get all that is theirs at once."""
+    evacuees: int = 0
+    """In regions that are being drained: they serve on meanwhile, and count for nothing here."""
     strays: int = 0
     """Starts under way that the spec has overtaken."""
     ready: int = 0
@@ -90,6 +94,7 @@ class Tally:
             and not self.draining
             and not self.asked
             and not self.strays
+            and not self.evacuees
         )
 
 
@@ -100,16 +105,17 @@ def tally_of(
     view: View,
     rooms: Rooms,
     asked: Iterable[AskedStart],
+    members: Iterable[InstanceView] | None = None,
 ) -> Tally:
-    """One pass over the service's instances. Takes their room on the nodes, and tells the nodes
-    what is known of them."""
+    """One pass over the service's instances, or those `members` of it. Takes their room on the
+    nodes, and tells the nodes what is known of them."""
     tally = Tally(service=service, wanted=wanted)
     regions = regions_of(system, service)
     allowed = {name for name, room in rooms.nodes.items() if room.region in regions}
     revision, need = service.workload.revision, service.workload.resources
     keepers, idle = tally.keepers, 0
     ready, stopping, pending = Health.READY, Phase.STOPPING, view.pending
-    for one in view.by_service.get(service.name, ()):
+    for one in view.by_service.get(service.name, ()) if members is None else members:
         state, health = one.state, one.health
         node = state.node
         is_going = (

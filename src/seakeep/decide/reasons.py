@@ -5,12 +5,13 @@ Placeholders name the reason's subject and numbers. Each controller keeps its ow
 
 from collections.abc import Mapping
 
-from seakeep.decide import arbitrate, health, limits, parts, placement, scaling, traffic
+from seakeep.decide import arbitrate, draining, health, limits, parts, placement, scaling, traffic
 
 REASONS: Mapping[str, str] = {
     **parts.REASONS,
     **health.REASONS,
     **scaling.REASONS,
+    **draining.REASONS,
     **placement.REASONS,
     **traffic.REASONS,
     **limits.REASONS,

@@ -8,6 +8,10 @@ For each region with a running edge and each service:
 - `web.local`: the region's own members only, which is what its gateway offers to the others (a
   call that crossed once must not cross again).
 
+For an active-passive service the regions of the side that serves come first, wherever the caller
+is, its own region among them; the others come last. A region that an operator drains gets no
+calls from others any more, but its own balancer goes on using what is left in it.
+
 Another region is one endpoint: `instance` None, `host` the region's name, `port` the service's;
 the engine puts the address of this end of the link in. It is healthy while a member is ready
 behind a gateway that runs. A region that the spec no longer has comes last, until its members
@@ -34,6 +38,7 @@ from seakeep.decide.clusters import (
     plans_of,
     summary_of,
 )
+from seakeep.decide.ground import PLAIN, Ground
 from seakeep.decide.members import NOBODY, Roll, ServiceMemory, enroll
 from seakeep.model.action import Action, Guard, SetEndpoints
 from seakeep.model.decision import Decision, Number, Reason
@@ -110,7 +115,9 @@ class TrafficController:
     def initial(self) -> TrafficMemory:
         return TrafficMemory()
 
-    def decide(self, system: System, view: View, memory: TrafficMemory) -> Decision[TrafficMemory]:
+    def decide(
+        self, system: System, view: View, memory: TrafficMemory, ground: Ground = PLAIN
+    ) -> Decision[TrafficMemory]:
         same_spec = memory.revision == system.revision
         services = {
             name: enroll(service, view, memory.services.get(name, _NO_SERVICE))
@@ -118,7 +125,10 @@ class TrafficController:
         }
         edges = _edges(view)
         heard = list(memory.summaries.values())
-        summaries = {name: summary_of(of.rolls, edges, heard) for name, of in services.items()}
+        summaries = {
+            name: summary_of(system.services[name], of.rolls, edges, ground, heard)
+            for name, of in services.items()
+        }
         plans = memory.plans if same_spec else plans_of(system)
         known = memory.clusters if same_spec else {}
         clusters: dict[Key, Cluster] = {}
@@ -219,7 +229,7 @@ class _Ask:
             digest=cluster.digest,
         )
         self.actions.append(action)
-        code, beside = "traffic.endpoints.gateway", cluster.gateways
+        code = "traffic.endpoints.gateway"
         numbers: tuple[tuple[str, Number], ...] = (
             *_whose(key, service),
             ("ready", cluster.roll.ready),
@@ -227,7 +237,7 @@ class _Ask:
         )
         if name != gateway_cluster(service):
             code = "traffic.endpoints"
-            numbers += (("regions_ready", beside.ready), ("regions", len(beside.regions)))
+            numbers += (("regions_ready", cluster.regions_ready), ("regions", cluster.regions))
         self.reasons.append(Reason(code=code, subject=service, numbers=numbers, action=action.id))
 
     def _is_adopting(self, key: Key, service: ServiceName, applied: AppliedEndpoints) -> bool:
@@ -273,7 +283,7 @@ class _Ask:
             return
         if not self._system.services[name].spread.regions.get(origin):
             return
-        healthy = dict(summary)
+        healthy = dict(summary.regions)
         to = next((other for other in plan.others if healthy.get(other)), None)
         if to is not None:
             self.reasons.append(

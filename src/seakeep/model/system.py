@@ -206,6 +206,11 @@ class Spread:
     node_anti_affinity: int = 100
     """Weight, 0-100, of keeping replicas of the service on different nodes
     (Kubernetes preferredDuringScheduling); 0 packs, 100 spreads."""
+    standby: Mapping[RegionName, float] = field(default_factory=dict)
+    """Active-passive: what stands by, warm, in regions that are not among `regions`, as a share
+    of the wanted number. It gets no calls while an active region can take them."""
+    failback: Duration = 30 * SECOND
+    """How long the active regions must have all that is wanted before calls go back to them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

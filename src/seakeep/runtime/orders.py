@@ -68,9 +68,11 @@ class Orders:
         by: str,
         argument: str = "",
         replaces: Instant | None = None,
+        check: Callable[[tuple[Order, ...]], object] = lambda standing: None,
     ) -> Given:
-        """Give an order. Raises ControlError when its subject does not exist, or when it would
-        change somebody else's; OSError when it cannot be written down."""
+        """Give an order. `check` may refuse it in view of the standing ones, which nobody changes
+        meanwhile. Raises ControlError when its subject does not exist, or when it would change
+        somebody else's; OSError when it cannot be written down."""
         _check_subject(system, kind, subject)
         if len(argument) > ARGUMENT_CHARACTERS_MAX:
             raise ControlError(f"an argument has {ARGUMENT_CHARACTERS_MAX} characters at most")
@@ -90,6 +92,7 @@ class Orders:
                     f"{told(before, now)}",
                     "agree with them; then withdraw it first, or replace it",
                 )
+            check(self._keeper.orders)
             self._keeper.give(order)
             self._note(f"{order.given_by or 'somebody'} ordered {_shown(order)}", now, "order.give")
         return Given(order=order, is_new=True, replaced=before)

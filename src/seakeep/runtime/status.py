@@ -12,8 +12,9 @@
                                       "wants" | null, "detail"}]} | null}],
  "pending":  [action ids]}
 
-The supervisor adds "orders": [{"id", "kind", "subject", "argument", "given_by", "given_at_ns",
-"given_wall_ns", "age_s"}], "pid" and "started_ns".
+The supervisor adds to each region "drain": {"phase", "says": [sentence]} | null, and to the whole
+"orders": [{"id", "kind", "subject", "argument", "given_by", "given_at_ns", "given_wall_ns",
+"age_s"}], "pid" and "started_ns".
 """
 
 from collections.abc import Mapping

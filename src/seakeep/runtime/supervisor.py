@@ -30,14 +30,15 @@ from seakeep.engines.local.process_table import TOKEN_VARIABLE
 from seakeep.engines.local.state import StateError, load_state
 from seakeep.explain.wording import sentence
 from seakeep.model import codec
-from seakeep.model.order import Order
+from seakeep.model.order import Order, OrderKind
 from seakeep.model.system import System
 from seakeep.runtime import control
 from seakeep.runtime.atomic import write_atomic
 from seakeep.runtime.daemon import EXIT_ALREADY_RUNNING
+from seakeep.runtime.drains import check_drain, drains_of, warnings
 from seakeep.runtime.journal import Journal
 from seakeep.runtime.lock import locked
-from seakeep.runtime.loop import Event, Loop
+from seakeep.runtime.loop import Event, Latest, Loop
 from seakeep.runtime.orders import Orders, document_of, instant_of, kind_of
 from seakeep.runtime.status import Rates, status_document
 from seakeep.runtime.step import Pipeline
@@ -105,9 +106,7 @@ class Supervisor:
     # --- verbs --------------------------------------------------------------
 
     def status(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        latest = self.loop.latest
-        if latest is None:
-            raise control.ControlError("the first step has not ended yet", "ask again in a moment")
+        latest = self._latest()
         state = load_state(self.layout)
         edges = state.edges if state else {}
         memory = latest.decision.memory
@@ -121,12 +120,21 @@ class Supervisor:
                 self._rates,
                 scaled,
             )
+        drains = drains_of(latest.decision.reasons)
+        for region in document["regions"]:
+            region["drain"] = drains.get(region["name"])
         return {
             **document,
             "orders": self.orders.documents(time.time_ns()),
             "pid": os.getpid(),
             "started_ns": self._started_ns,
         }
+
+    def _latest(self) -> Latest:
+        latest = self.loop.latest
+        if latest is None:
+            raise control.ControlError("the first step has not ended yet", "ask again in a moment")
+        return latest
 
     def hosts(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Endpoints of a region as its Envoy sees them."""
@@ -180,20 +188,31 @@ class Supervisor:
 
     def give(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Take an order: {"kind", "subject", "argument", "by", "replaces"}; answers {"order",
-        "is_new", "replaced"}."""
+        "is_new", "replaced", "warnings": [sentence]}."""
+        kind, subject = kind_of(request.get("kind")), str(request.get("subject", ""))
+        argument = str(request.get("argument", ""))
+        said: list[str] = []
+
+        def check(standing: tuple[Order, ...]) -> None:
+            if kind is OrderKind.DRAIN:
+                view = self._latest().view
+                said.extend(warnings(check_drain(self.system, view, subject, argument, standing)))
+
         with _written_down():
             given = self.orders.give(
                 self.system,
-                kind_of(request.get("kind")),
-                str(request.get("subject", "")),
+                kind,
+                subject,
                 by=str(request.get("by", "")),
-                argument=str(request.get("argument", "")),
+                argument=argument,
                 replaces=instant_of(request, "replaces"),
+                check=check,
             )
         return {
             "order": self._order(given.order),
             "is_new": given.is_new,
             "replaced": self._order(given.replaced),
+            "warnings": said,
         }
 
     def withdraw(self, request: Mapping[str, Any]) -> dict[str, Any]:
