@@ -36,6 +36,7 @@ from typing import Any, assert_never
 
 from seakeep.model.action import (
     Action,
+    AnswerDns,
     DrainInstance,
     RestartInstance,
     RetirePart,
@@ -283,6 +284,8 @@ class Table:
                 return self._power_up(action)
             case RetirePart():
                 self.parts.pop(action.part, None)
+            case AnswerDns():
+                pass  # this system has no zone
             case _:
                 assert_never(action)
         return True

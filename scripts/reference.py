@@ -221,7 +221,8 @@ def kind_of(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     if "enum" in schema:
         return ", ".join(f"`{as_yaml(value)}`" for value in schema["enum"])
     if amount := AMOUNTS.get(schema.get("pattern", "")):
-        return f"{amount}, as `{as_yaml(schema['examples'][0])}`"
+        examples = schema.get("examples")
+        return f"{amount}, as `{as_yaml(examples[0])}`" if examples else amount
     if examples := schema.get("examples"):
         return "such as " + ", ".join(f"`{as_yaml(example)}`" for example in examples[:3])
     kinds = schema.get("type", "anything")

@@ -22,6 +22,7 @@ from typing import Any, assert_never
 from seakeep.act.track import Tracker
 from seakeep.model.action import (
     Action,
+    AnswerDns,
     DrainInstance,
     RestartInstance,
     RetirePart,
@@ -35,6 +36,7 @@ from seakeep.model.decision import Decision
 from seakeep.model.ids import node_id, ordinal_of
 from seakeep.model.observation import (
     Address,
+    AppliedAnswers,
     AppliedEndpoints,
     AppliedLimit,
     InstanceState,
@@ -214,6 +216,7 @@ class World:
     parts: dict[str, PartState] = field(default_factory=dict)
     applied: dict[tuple[str, str], AppliedEndpoints] = field(default_factory=dict)
     shares: dict[tuple[str, str], AppliedLimit] = field(default_factory=dict)
+    answers: dict[str, AppliedAnswers] = field(default_factory=dict)
     queue: list[tuple[Instant, int, Action]] = field(default_factory=list)
     dark: set[str] = field(default_factory=set)
     muted: dict[str, Instant] = field(default_factory=dict)
@@ -277,6 +280,7 @@ class World:
             ),
             endpoints=tuple(self.applied[key] for key in sorted(self.applied)),
             limits=tuple(self.shares[key] for key in sorted(self.shares)),
+            answers=tuple(self.answers[region] for region in sorted(self.answers)),
             outcomes=outcomes,
             orders=tuple(self.orders[name] for name in sorted(self.orders)),
             traffic=tuple(
@@ -348,6 +352,8 @@ class World:
         for region, cluster in list(self.applied):
             if self._is_dark(region):
                 del self.applied[region, cluster]
+        for region in [region for region in self.answers if self._is_dark(region)]:
+            del self.answers[region]
 
     def _is_dark(self, place: str) -> bool:
         return any(place == lost or place.startswith(lost + "/") for lost in self.dark)
@@ -450,11 +456,15 @@ class World:
                     rate_per_s=action.rate_per_s,
                     applied_at=self.at,
                 )
+            case AnswerDns():
+                return self._answer(action)
             case StartPart():
                 return self._power_up(action)
             case RetirePart():
                 self.parts.pop(action.part, None)
                 region = action.part.partition(":")[2]
+                if action.part.startswith("dns:"):
+                    self.answers.pop(region, None)
                 if action.part.startswith("edge:"):
                     for key in [key for key in self.applied if key[0] == region]:
                         del self.applied[key]
@@ -528,6 +538,18 @@ class World:
         )
         return ""
 
+    def _answer(self, action: AnswerDns) -> str:
+        server = self.parts.get(f"dns:{action.region}")
+        if server is None or not server.running:
+            return "the server is not running"
+        self.answers[action.region] = AppliedAnswers(
+            region=action.region,
+            digest=action.digest,
+            applied_at=self.at,
+            out=tuple(sorted(f"{one.host} {name}" for one in action.hosts for name in one.out)),
+        )
+        return ""
+
     def _power_up(self, action: StartPart) -> str:
         if self._is_dark(action.part.partition(":")[2]):
             detail = "no power"
@@ -556,7 +578,7 @@ def _delay(action: Action) -> Duration:
     match action:
         case StartPart() | RetirePart():
             return PART_DELAY
-        case SetEndpoints() | SetLimit() | DrainInstance():
+        case SetEndpoints() | AnswerDns() | SetLimit() | DrainInstance():
             return PUSH_DELAY
         case _:
             return PROCESS_DELAY

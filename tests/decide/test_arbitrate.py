@@ -10,6 +10,7 @@ from tests.world import service, system_of
 from seakeep.decide.arbitrate import ControlPlane, rank, settle
 from seakeep.decide.reasons import REASONS
 from seakeep.model.action import (
+    AnswerDns,
     DrainInstance,
     Guard,
     RestartInstance,
@@ -62,6 +63,7 @@ PART = StartPart(
     region="eu-west",
 )
 RETIRE = RetirePart(id="retire:edge:eu-west:0", guard=GUARD, part="edge:eu-west")
+ANSWERS = AnswerDns(id="answers:us-east", guard=GUARD, region="us-east", hosts=(), digest="d")
 PUSH = SetEndpoints(
     id="endpoints:us-east:web:d",
     guard=GUARD,
@@ -82,19 +84,21 @@ LIMIT = SetLimit(
 
 
 def test_builds_up_first_then_moves_traffic_then_takes_down():
-    actions = [RETIRE, stop("web-1"), drain("web-2"), restart("web-3"), LIMIT, PUSH, start("web-4")]
+    takedown = [RETIRE, stop("web-1"), drain("web-2"), restart("web-3")]
+    actions = [*takedown, LIMIT, ANSWERS, PUSH, start("web-4")]
     kept, _ = settle([*actions, replace(PART, part="edge:us-east")], (), frozenset())
     assert [type(action) for action in kept] == [
         StartPart,
         StartInstance,
         SetEndpoints,
+        AnswerDns,
         SetLimit,
         RestartInstance,
         DrainInstance,
         StopInstance,
         RetirePart,
     ]
-    assert [rank(action) for action in kept] == list(range(8))
+    assert [rank(action) for action in kept] == list(range(9))
 
 
 def test_within_a_kind_the_controllers_order_stays():
@@ -169,7 +173,7 @@ def test_every_reason_has_a_sentence_that_its_numbers_fill(told_reasons):
 def test_codes_are_dotted_and_begin_with_their_controller():
     for code in REASONS:
         assert re.fullmatch(
-            r"(parts|health|drain|scaling|placement|traffic|limits|arbitrate)(\.[a-z_]+)+", code
+            r"(parts|health|drain|scaling|placement|traffic|dns|limits|arbitrate)(\.[a-z_]+)+", code
         )
 
 

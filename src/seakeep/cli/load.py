@@ -58,10 +58,14 @@ def load(
     hdr: options.HdrPath = None,
     fail_above: options.FailAbove = None,
     allow_remote: options.AllowRemote = False,
+    no_dns: options.NoDns = False,
+    overstay: options.OverstayText = "5%",
+    overstay_factor: options.OverstayFactor = "3x",
 ) -> None:
-    """Send the spec's traffic, each source to its nearest edge.
+    """Send the spec's traffic, each source where DNS leads it.
 
-    Requests leave when they are due, whatever came back, and latency counts from then on.
+    Without a zone in the spec, and with --no-dns, that is the nearest edge. Requests leave when
+    they are due, whatever came back, and latency counts from then on.
     Ctrl-C ends it early and still prints the table.
 
     Examples:
@@ -86,6 +90,8 @@ def load(
         timeout=options.positive(timeout, "--timeout"),
         fail_above=options.share_of(fail_above),
         allow_remote=allow_remote,
+        no_dns=no_dns,
+        overstay=options.overstay_of(overstay, overstay_factor),
     )
     options.refuse_nonsense(wish)
     _run_and_tell(wish, *_plan_or_fail(wish), json, hdr)
@@ -109,12 +115,13 @@ def _plan(wish: Wish) -> tuple[LoadPlan, ReplayReport | None]:
         return _plan_for_urls(wish)
     system = load_or_fail(wish.spec)
     edges = _edges(wish.spec)
+    servers = {} if wish.no_dns else client.servers(wish.spec.resolve().parent)
     if wish.replay is not None:
-        lanes, weights = lanes_for_system(system, edges, wish.sources)
+        lanes, weights = lanes_for_system(system, edges, wish.sources, servers, wish.overstay)
         return plan_for_replay(wish.replay, lanes, weights, speed=wish.speed, methods=wish.methods)
     plan = plan_for_system(
         system, edges, seed=wish.seed, sources=wish.sources,
-        rate_per_s=wish.rate_per_s, factor=wish.factor,
+        rate_per_s=wish.rate_per_s, factor=wish.factor, servers=servers, overstay=wish.overstay,
     )  # fmt: skip
     return plan, None
 

@@ -9,6 +9,7 @@ import typer
 
 from seakeep.cli import output
 from seakeep.cli.project import parsed
+from seakeep.load.resolve import Overstay
 from seakeep.model import units
 from seakeep.model.time import SECOND, Duration
 
@@ -48,6 +49,11 @@ FailAbove = Annotated[
 AllowRemote = Annotated[
     bool, typer.Option("--allow-remote", help="Allow targets beyond this machine.")
 ]
+NoDns = Annotated[bool, typer.Option("--no-dns", help="Go to the nearest edge, whatever DNS says.")]
+OverstayText = Annotated[
+    str, typer.Option(help="Share of clients that keep DNS answers too long, as real ones do.")
+]
+OverstayFactor = Annotated[str, typer.Option(help="How many TTLs those keep them.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +75,8 @@ class Wish:
     fail_above: float | None
     """A fraction of the requests."""
     allow_remote: bool
+    no_dns: bool
+    overstay: Overstay
 
 
 def duration_of(text: str | None, replay: Path | None) -> Duration | None:
@@ -84,6 +92,16 @@ def rate_of(text: str | None) -> float | None:
 
 def share_of(text: str | None) -> float | None:
     return None if text is None else parsed(units.parse_percent, text, "--fail-above")
+
+
+def overstay_of(share: str, factor: str) -> Overstay:
+    fraction = parsed(units.parse_percent, share, "--overstay")
+    if fraction > 1:
+        output.fail(f"--overstay: {share} is more than all clients", hint="write 5%")
+    times = factor_of(factor, "--overstay-factor")
+    if times < 1:
+        output.fail(f"--overstay-factor: {factor} is less than the TTL", hint="write 3x")
+    return Overstay(share=fraction, factor=times)
 
 
 def seed_of(seed: int | None) -> int:

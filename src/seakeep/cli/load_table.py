@@ -52,7 +52,7 @@ def _cells(source: SourceSnapshot, elapsed: Duration) -> dict[str, str]:
     total = source.total
     return {
         "source": _plain(source.source),
-        "edge": source.region or "",
+        "edge": _edges(source),
         "requests": f"{source.due:,}",
         "ok": f"{source.ok:,}",
         "failed": _failed(source),
@@ -64,6 +64,15 @@ def _cells(source: SourceSnapshot, elapsed: Duration) -> dict[str, str]:
         "max": format_latency(total.max),
         "late": f"{source.late:,}",
     }
+
+
+def _edges(source: SourceSnapshot) -> str:
+    """`us-east`, or `us-east 95%, eu-west 5%` where DNS led clients to several."""
+    total = sum(source.regions.values())
+    if len(source.regions) < 2 or source.source == "total":
+        return source.region or ""
+    ranked = sorted(source.regions.items(), key=lambda pair: (-pair[1], pair[0]))
+    return ", ".join(f"{name} {count / total:.0%}" for name, count in ranked)
 
 
 def _failed(source: SourceSnapshot) -> str:

@@ -132,7 +132,8 @@ def _header(document: dict[str, Any], trouble: tuple[str, str] | None) -> Text:
 def picture(document: dict[str, Any]) -> RenderableType:
     """The document as tables: services, then every instance in its place."""
     orders = [_order(order) for order in document.get("orders", ())]
-    return Group(*orders, _services(document), Text(), _places(document))
+    names: list[RenderableType] = [_names(document), Text()] if document.get("dns") else []
+    return Group(*orders, _services(document), Text(), *names, _places(document))
 
 
 def _order(order: dict[str, Any]) -> Text:
@@ -144,6 +145,21 @@ def _order(order: dict[str, Any]) -> Text:
     return Text.assemble(
         (what, "bold yellow"), f", ordered by {order['given_by'] or 'somebody'} {since}\n"
     )
+
+
+def _names(document: dict[str, Any]) -> Table:
+    """What DNS answers: for every host who is in and who is out."""
+    dns = document["dns"]
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("HOST", "STEER", "ANSWERED", "OUT"):
+        table.add_column(name, no_wrap=name in ("HOST", "STEER"))
+    for item in dns["hosts"]:
+        inside = [name for name, is_in in item["regions"].items() if is_in]
+        out = [name for name, is_in in item["regions"].items() if not is_in]
+        table.add_row(
+            item["host"], item["steer"], ", ".join(inside), Text(", ".join(out), style="red")
+        )
+    return table
 
 
 def _services(document: dict[str, Any]) -> Table:
@@ -199,6 +215,12 @@ def _places(document: dict[str, Any]) -> Table:
             if "id" in part and not part["running"]:
                 since = _age(part.get("since_s"))
                 table.add_row("", kind, _up(part), "", since, "", part["detail"])
+        server = region["dns"]
+        if "id" in server:
+            table.add_row(
+                "", "dns", _up(server), str(server.get("restarts", "")),
+                _age(server.get("since_s")), server["address"] or "", server["detail"],
+            )  # fmt: skip
         for row in _nodes(region):
             table.add_row(*row)
     return table

@@ -117,9 +117,11 @@ def _asked(layout: Layout) -> dict[str, Any]:
 
 
 def all_ready(document: dict[str, Any]) -> bool:
-    """Whether every service has its replicas and every edge of the spec runs."""
+    """Whether every service has its replicas and every edge and DNS server of the spec runs."""
     return all(service["ready"] >= service["wanted"] for service in document["services"]) and all(
-        region["edge"]["running"] for region in document["regions"] if region["in_spec"]
+        region["edge"]["running"] and (document["dns"] is None or region["dns"]["running"])
+        for region in document["regions"]
+        if region["in_spec"]
     )
 
 
@@ -133,6 +135,9 @@ def _line(document: dict[str, Any]) -> str:
     down = [region["name"] for region in document["regions"]
             if region["in_spec"] and not region["edge"]["running"]]  # fmt: skip
     names += [f"edge:{name}" for name in down]
+    if document["dns"] is not None:
+        names += [region["dns"].get("id", f"dns:{region['name']}") for region in document["regions"]
+                  if region["in_spec"] and not region["dns"]["running"]]  # fmt: skip
     done = f"{len(services) - len(short)} of {len(services)} services ready"
     return f"{done}; waiting for {', '.join(names)}" if names else done
 
@@ -163,7 +168,7 @@ def _lacking(layout: Layout, document: dict[str, Any]) -> Iterator[str]:
 
 def _parts(region: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     yield f"edge:{region['name']}", region["edge"]
-    for kind in ("link", "holder"):
+    for kind in ("link", "holder", "dns"):
         part = region[kind] or {}
         if "id" in part:  # a region that is alone needs no link
             yield part["id"], part

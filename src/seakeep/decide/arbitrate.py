@@ -3,8 +3,8 @@
 Order of a step's actions, which is the order in which they are submitted: what is built up comes
 before what is taken down, and traffic is moved before anything that serves it is touched.
 
-    StartPart, StartInstance, SetEndpoints, SetLimit, RestartInstance, DrainInstance, StopInstance,
-    RetirePart
+    StartPart, StartInstance, SetEndpoints, AnswerDns, SetLimit, RestartInstance, DrainInstance,
+    StopInstance, RetirePart
 
 Of two actions on one subject the one later in that order wins (an instance that is to be drained
 or stopped is not restarted); the other leaves a reason. An action that is pending already, its
@@ -13,8 +13,9 @@ outcome unknown, is not asked for again.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Any, assert_never
 
+from seakeep.decide.dns import DnsController, DnsMemory
 from seakeep.decide.draining import Draining, DrainMemory, ground_of
 from seakeep.decide.health import HealthController, HealthMemory
 from seakeep.decide.limits import LimitsController, LimitsMemory
@@ -25,6 +26,7 @@ from seakeep.decide.scaling_memory import ScalingMemory
 from seakeep.decide.traffic import TrafficController, TrafficMemory
 from seakeep.model.action import (
     Action,
+    AnswerDns,
     DrainInstance,
     RestartInstance,
     RetirePart,
@@ -56,6 +58,7 @@ class PlaneMemory:
     draining: DrainMemory
     placement: PlacementMemory
     traffic: TrafficMemory
+    dns: DnsMemory
     limits: LimitsMemory
 
     def without_caches(self) -> "PlaneMemory":
@@ -68,6 +71,7 @@ class PlaneMemory:
             draining=self.draining,
             placement=self.placement.without_caches(),
             traffic=self.traffic.without_caches(),
+            dns=self.dns.without_caches(),
             limits=self.limits,
         )
 
@@ -83,6 +87,7 @@ class ControlPlane:
         self._draining = Draining()
         self._placement = Placement(epoch)
         self._traffic = TrafficController(epoch)
+        self._dns = DnsController(epoch)
         self._limits = LimitsController(epoch)
 
     def initial(self) -> PlaneMemory:
@@ -93,6 +98,7 @@ class ControlPlane:
             draining=self._draining.initial(),
             placement=self._placement.initial(),
             traffic=self._traffic.initial(),
+            dns=self._dns.initial(),
             limits=self._limits.initial(),
         )
 
@@ -105,16 +111,15 @@ class ControlPlane:
         ground = ground_of(view, draining.memory)
         placement = self._placement.decide(system, view, memory.placement, wanted, layouts, ground)
         traffic = self._traffic.decide(system, view, memory.traffic, ground)
+        rolls = {name: of.rolls for name, of in traffic.memory.services.items()}
+        dns = self._dns.decide(system, view, memory.dns, rolls, ground.out)
         limits = self._limits.decide(system, view, memory.limits)
+        each: tuple[Decision[Any], ...] = (
+            parts, health, scaling, draining, placement, traffic, dns, limits,
+        )  # fmt: skip
         actions, reasons = settle(
-            (
-                *parts.actions,
-                *health.actions,
-                *placement.actions,
-                *traffic.actions,
-                *limits.actions,
-            ),
-            (
+            [action for one in each for action in one.actions],
+            [
                 *parts.reasons,
                 *health.reasons,
                 *scaling.reasons,
@@ -122,18 +127,10 @@ class ControlPlane:
                 *draining.reasons,
                 *placement.reasons,
                 *traffic.reasons,
+                *dns.reasons,
                 *limits.reasons,
-            ),
+            ],
             view.pending,
-        )
-        wakes = (
-            parts.wake_at,
-            health.wake_at,
-            scaling.wake_at,
-            draining.wake_at,
-            placement.wake_at,
-            traffic.wake_at,
-            limits.wake_at,
         )
         return Decision(
             memory=PlaneMemory(
@@ -143,11 +140,12 @@ class ControlPlane:
                 draining=draining.memory,
                 placement=placement.memory,
                 traffic=traffic.memory,
+                dns=dns.memory,
                 limits=limits.memory,
             ),
             actions=actions,
             reasons=reasons,
-            wake_at=_after(view.at, wakes),
+            wake_at=_after(view.at, (one.wake_at for one in each)),
         )
 
 
@@ -189,22 +187,25 @@ def rank(action: Action) -> int:
             return 1
         case SetEndpoints():
             return 2
-        case SetLimit():
+        case AnswerDns():
             return 3
-        case RestartInstance():
+        case SetLimit():
             return 4
-        case DrainInstance():
+        case RestartInstance():
             return 5
-        case StopInstance():
+        case DrainInstance():
             return 6
-        case RetirePart():
+        case StopInstance():
             return 7
+        case RetirePart():
+            return 8
         case _:
             assert_never(action)
 
 
 def subject_of(action: Action) -> str:
-    """What an action is done to: an instance, a part, a cluster or a limit of a balancer."""
+    """What an action is done to: an instance, a part, a cluster or a limit of a balancer, or the
+    answers of a DNS server."""
     match action:
         case StartInstance() | RestartInstance() | DrainInstance() | StopInstance():
             return action.instance
@@ -214,6 +215,8 @@ def subject_of(action: Action) -> str:
             return f"{action.region}/{action.cluster}"
         case SetLimit():
             return f"{action.region}/{action.limit}"
+        case AnswerDns():
+            return f"{action.region}/dns answers"
         case _:
             assert_never(action)
 

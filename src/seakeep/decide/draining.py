@@ -35,6 +35,7 @@ from seakeep.model.time import SECOND, Duration, Instant
 from seakeep.model.view import Health, View
 
 ANSWERS_KEPT: Duration = 5 * SECOND
+"""How long clients remember an address that no DNS of the system's gave them."""
 QUIET_FOR: Duration = 2 * SECOND
 """No request has come to the region's balancer for this long."""
 PATIENCE: Duration = 30 * SECOND
@@ -115,6 +116,11 @@ def ground_of(view: View, memory: DrainMemory) -> Ground:
         forced=frozenset(order.subject for order in _drains(view) if order.argument == FORCE),
         returning=frozenset(name for name, of in regions if of.back_since is not None),
     )
+
+
+def answers_kept(system: System) -> Duration:
+    """How long clients remember where a region is: for the TTL of the answers."""
+    return ANSWERS_KEPT if system.dns is None else system.dns.ttl
 
 
 class Draining:
@@ -232,7 +238,7 @@ class _Region:
         at, out_at = self._view.at, drain.out_at
         assert out_at is not None
         drains = [service.drain for service in self._system.services.values()]
-        until = out_at + ANSWERS_KEPT + max(drains, default=0)
+        until = out_at + answers_kept(self._system) + max(drains, default=0)
         if at < until:
             self._wakes.append(until)
             self._say("drain.leaving", until_ns=until)
@@ -266,7 +272,7 @@ def _coming_back(
                 continue
             drain = replace(drain, whole_at=view.at)
         assert drain.whole_at is not None
-        until = drain.whole_at + ANSWERS_KEPT
+        until = drain.whole_at + answers_kept(plan.system)
         if view.at < until:
             regions[name] = drain
             reasons.append(

@@ -1,10 +1,11 @@
-"""Keeps the machinery running: nodes, edges, links and holders that the spec wants.
+"""Keeps the machinery running: nodes, edges, links, holders and DNS servers that the spec wants.
 
 A part that is not running is started, at once the first time, then with a short back-off (0.5 s
 doubling to 2 s): a region that has its power back must be back quickly. A part that runs but has
 not answered for `HUNG_AFTER` is started, too: the engine then ends a process that answers nothing.
 A part that the spec no longer has is retired only when nothing needs it any more: a node when no
-instance is left on it, the edge and the link of a region when no instance is left in the region.
+instance is left on it, the edge and the link of a region when no instance is left in the region,
+a DNS server at once when only the zone has left the spec.
 """
 
 from collections.abc import Mapping
@@ -225,7 +226,7 @@ def action_id(verb: str, part: str, restarts: int | None, tries: int) -> str:
 
 
 def wanted_parts(system: System) -> tuple[Wanted, ...]:
-    """What should run, edges and links of a region before its nodes, in the order of the file."""
+    """What should run: a region's edge, link and DNS server before its nodes; as in the file."""
     found: list[Wanted] = []
     for region in system.regions.values():
         name = region.name
@@ -234,6 +235,8 @@ def wanted_parts(system: System) -> tuple[Wanted, ...]:
             found.append(Wanted(id=f"link:{name}", kind=PartKind.LINK, region=name, zone=None))
         if has_held(system):
             found.append(Wanted(id=f"holder:{name}", kind=PartKind.HOLDER, region=name, zone=None))
+        if system.dns is not None:
+            found.append(Wanted(id=f"dns:{name}", kind=PartKind.DNS, region=name, zone=None))
         found.extend(
             Wanted(id=f"node:{node.id}", kind=PartKind.NODE, region=name, zone=node.zone)
             for zone in region.zones.values()
@@ -261,12 +264,15 @@ def _still_remembered(view: View, tries: Mapping[str, Tries]) -> dict[str, Tries
 
 
 _ELSEWHERE = "regions that the spec no longer has"
+_NOWHERE = "nowhere"
 
 
 def _place(system: System, part: PartState) -> str:
     """Where the instances are that hold a part in place: a key of `_population`."""
     if part.kind is PartKind.NODE:
         return part.id
+    if part.kind is PartKind.DNS and part.region in system.regions:
+        return _NOWHERE
     if part.region in system.regions:  # the link of the only region left
         return _ELSEWHERE
     return part.region

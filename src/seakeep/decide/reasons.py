@@ -5,7 +5,17 @@ Placeholders name the reason's subject and numbers. Each controller keeps its ow
 
 from collections.abc import Mapping
 
-from seakeep.decide import arbitrate, draining, health, limits, parts, placement, scaling, traffic
+from seakeep.decide import (
+    arbitrate,
+    dns,
+    draining,
+    health,
+    limits,
+    parts,
+    placement,
+    scaling,
+    traffic,
+)
 
 REASONS: Mapping[str, str] = {
     **parts.REASONS,
@@ -14,6 +24,7 @@ REASONS: Mapping[str, str] = {
     **draining.REASONS,
     **placement.REASONS,
     **traffic.REASONS,
+    **dns.REASONS,
     **limits.REASONS,
     **arbitrate.REASONS,
 }

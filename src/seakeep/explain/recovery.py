@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from seakeep.model.action import (
     Action,
+    AnswerDns,
     RetirePart,
     SetEndpoints,
     SetLimit,
@@ -180,5 +181,7 @@ def _is_for(action: Action, subject: str) -> bool:
             return action.service == subject
         case StartPart() | RetirePart():
             return action.part == subject
+        case AnswerDns():
+            return subject == f"dns:{action.region}"
         case _:
             return action.instance.rpartition("-")[0] == subject

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from seakeep.explain.wording import clock_time, dated, sentence
 from seakeep.model.action import (
     Action,
+    AnswerDns,
     RetirePart,
     SetEndpoints,
     SetLimit,
@@ -219,6 +220,8 @@ def _concerned_by(action: Action) -> tuple[str, ...]:
             return (action.instance, action.service, action.node)
         case SetEndpoints() | SetLimit():
             return (action.service, action.region)
+        case AnswerDns():
+            return (f"dns:{action.region}", action.region)
         case StartPart():
             return (action.part, action.region)
         case RetirePart():

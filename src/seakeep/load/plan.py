@@ -12,9 +12,18 @@ from typing import NamedTuple
 
 from seakeep.load.arrivals import arrivals
 from seakeep.load.geography import nearest_first
+from seakeep.load.resolve import Lookup, Overstay
 from seakeep.model.ids import RegionName, ServiceName
 from seakeep.model.observation import Address
-from seakeep.model.system import Protocol, Route, Service, Shape, System, TrafficSource
+from seakeep.model.system import (
+    Protocol,
+    Route,
+    Service,
+    Shape,
+    System,
+    TrafficSource,
+    in_zone,
+)
 from seakeep.model.time import Duration
 
 
@@ -31,7 +40,7 @@ class Target:
     """Where requests go: an address, and what they must say to be routed."""
 
     address: Address
-    """An IP address, so that nothing is looked up while the load runs."""
+    """An IP address: the system's resolver is never asked while the load runs."""
     host: str
     """The Host header."""
     headers: tuple[tuple[str, str], ...] = ()
@@ -46,6 +55,8 @@ class Lane:
     source: str
     service: ServiceName
     target: Target
+    lookup: Lookup | None = None
+    """Where its clients find the address, if not at the target's."""
 
 
 class DueRequest(NamedTuple):
@@ -72,6 +83,10 @@ class LoadPlan:
     """Starts the stream of requests."""
 
 
+NO_SERVERS: Mapping[RegionName, Address] = {}
+USUAL = Overstay()
+
+
 def plan_for_system(
     system: System,
     edges: Mapping[RegionName, Address],
@@ -80,8 +95,11 @@ def plan_for_system(
     sources: Sequence[str] = (),
     rate_per_s: float | None = None,
     factor: float = 1.0,
+    servers: Mapping[RegionName, Address] = NO_SERVERS,
+    overstay: Overstay = USUAL,
 ) -> LoadPlan:
-    """The traffic of a spec, sent to its edges.
+    """The traffic of a spec, sent to its edges: to those that the system's DNS answers with, when
+    its `servers` are given and the source's host is in its zone, else to the nearest.
 
     `sources`: names of the traffic sources to send; empty is all. `rate_per_s` replaces the
     rate of each (step and diurnal sources become Poisson of that rate); `factor` multiplies
@@ -90,7 +108,7 @@ def plan_for_system(
     chosen = _chosen(system, sources)
     if rate_per_s is not None:
         chosen = [_at_rate(source, rate_per_s) for source in chosen]
-    lanes = tuple(lane_for(system, source, edges) for source in chosen)
+    lanes = tuple(lane_for(system, source, edges, servers, overstay) for source in chosen)
     return LoadPlan(lanes=lanes, requests=lambda: merged(chosen, seed, factor))
 
 
@@ -107,11 +125,15 @@ def plan_for_targets(
 
 
 def lanes_for_system(
-    system: System, edges: Mapping[RegionName, Address], sources: Sequence[str] = ()
+    system: System,
+    edges: Mapping[RegionName, Address],
+    sources: Sequence[str] = (),
+    servers: Mapping[RegionName, Address] = NO_SERVERS,
+    overstay: Overstay = USUAL,
 ) -> tuple[tuple[Lane, ...], tuple[float, ...]]:
     """Lanes of the chosen traffic sources and their rates, for replaying a log over them."""
     chosen = _chosen(system, sources)
-    lanes = tuple(lane_for(system, source, edges) for source in chosen)
+    lanes = tuple(lane_for(system, source, edges, servers, overstay) for source in chosen)
     return lanes, tuple(source.rate_per_s for source in chosen)
 
 
@@ -150,34 +172,44 @@ def _chosen(system: System, names: Sequence[str]) -> list[TrafficSource]:
     return [source for name, source in system.traffic.items() if name in wanted]
 
 
-def lane_for(system: System, source: TrafficSource, edges: Mapping[RegionName, Address]) -> Lane:
-    """The way from a traffic source to the nearest region's edge."""
+def lane_for(
+    system: System,
+    source: TrafficSource,
+    edges: Mapping[RegionName, Address],
+    servers: Mapping[RegionName, Address] = NO_SERVERS,
+    overstay: Overstay = USUAL,
+) -> Lane:
+    """The way from a traffic source to an edge: the nearest, or what DNS says."""
     service = system.services[source.service]
     if service.workload.protocol is not Protocol.HTTP:
         raise PlanError(
             f"traffic source {source.name} goes to {service.name}, which speaks "
             f"{service.workload.protocol}: only HTTP can be loaded",
         )
-    route = _route(service, source)
-    region = next(
-        (name for name in nearest_first(source.location, system.regions.values()) if name in edges),
-        None,
-    )
+    route = _route(service, source, "" if system.dns is None else system.dns.zone)
+    near = nearest_first(source.location, system.regions.values())
+    region = next((name for name in near if name in edges), None)
     if region is None:
         raise PlanError("no region's edge is running", "start the system: seakeep up")
     address = edges[region]
     host = f"{address.host}:{address.port}" if route.host == "*" else route.host
-    target = Target(
-        address=address,
-        host=host.replace("*.", "load.", 1),
-        headers=route.headers,
-        region=region,
-    )
-    return Lane(source=source.name, service=service.name, target=target)
+    host = host.replace("*.", "load.", 1)
+    target = Target(address=address, host=host, headers=route.headers, region=region)
+    lookup = None
+    if servers and system.dns is not None and in_zone(host, system.dns.zone) and source.prefix:
+        lookup = Lookup(
+            name=host,
+            servers=tuple(servers[name] for name in near if name in servers),
+            prefix=source.prefix,
+            edges={one.host: (name, one) for name, one in edges.items()},
+            overstay=overstay,
+        )
+    return Lane(source=source.name, service=service.name, target=target, lookup=lookup)
 
 
-def _route(service: Service, source: TrafficSource) -> Route:
-    """The route that the source's path takes: the longest prefix, the first of equals."""
+def _route(service: Service, source: TrafficSource, zone: str) -> Route:
+    """The route that the source's path takes: the longest prefix; of equals the first whose host
+    is in the zone, if there is one, else the first."""
     path = source.path.partition("?")[0]
     matching = [
         route for route in service.routes if route.port is None and _is_under(path, route.path)
@@ -187,7 +219,7 @@ def _route(service: Service, source: TrafficSource) -> Route:
             f"traffic source {source.name}: no route of {service.name} takes the path {path}",
             f"give {service.name} a route, such as routes: [{{path: {path}}}]",
         )
-    return max(matching, key=lambda route: len(route.path))
+    return max(matching, key=lambda route: (len(route.path), in_zone(route.host, zone)))
 
 
 def _is_under(path: str, prefix: str) -> bool:

@@ -6,12 +6,14 @@ question what a fault did to the requests that fell into it).
 """
 
 from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from seakeep.load.histogram import Histogram, exact_percentiles, merge
 from seakeep.load.plan import Lane
 from seakeep.load.results import FAILURES, Answer, Failure, Result
 from seakeep.load.snapshot import ClientState, Latencies, SecondRow, Snapshot, SourceSnapshot
+from seakeep.model.ids import RegionName
 from seakeep.model.time import MILLISECOND, SECOND, Duration, Instant, in_seconds
 
 FAILURES_KEPT = 100_000
@@ -49,6 +51,7 @@ class SourceRecorder:
         self.sent = 0
         self.late = 0
         self.in_flight = 0
+        self.regions: Counter[str] = Counter()
         self.counts: Counter[Result] = Counter()
         self.histograms: dict[Result, Histogram] = {}
         self.interval_histogram = Histogram() if keep_intervals else None
@@ -149,21 +152,37 @@ class Recorder:
             source.late += 1
 
     def count_answer(
-        self, lane: int, due: Duration, answer: Answer, began_at: Instant, ended_at: Instant
+        self,
+        lane: int,
+        due: Duration,
+        answer: Answer,
+        began_at: Instant,
+        ended_at: Instant,
+        region: RegionName | None = None,
     ) -> None:
-        """The end of a request that was sent. `began_at`: the run's start."""
-        self.sources[lane].in_flight -= 1
+        """The end of a request that was sent. `began_at`: the run's start; `region`: whose edge
+        it went to."""
+        source = self.sources[lane]
+        source.in_flight -= 1
         self.in_flight -= 1
-        self._count_end(lane, due, answer, began_at, ended_at)
+        if region is not None:
+            source.regions[region] += 1
+        self._count_end(lane, due, answer, began_at, ended_at, region)
 
     def count_unsent(
         self, lane: int, due: Duration, answer: Answer, began_at: Instant, ended_at: Instant
     ) -> None:
         """A due request that this client had no room for."""
-        self._count_end(lane, due, answer, began_at, ended_at)
+        self._count_end(lane, due, answer, began_at, ended_at, None)
 
     def _count_end(
-        self, lane: int, due: Duration, answer: Answer, began_at: Instant, ended_at: Instant
+        self,
+        lane: int,
+        due: Duration,
+        answer: Answer,
+        began_at: Instant,
+        ended_at: Instant,
+        region: RegionName | None,
     ) -> None:
         source = self.sources[lane]
         source.count_end(due, answer.result, ended_at - began_at - due)
@@ -175,7 +194,7 @@ class Recorder:
             Failure(
                 source=source.lane.source,
                 service=source.lane.service,
-                region=source.lane.target.region,
+                region=region,
                 due_at=began_at + due,
                 ended_at=ended_at,
                 result=answer.result,
@@ -219,7 +238,8 @@ class Recorder:
         return SourceSnapshot(
             source=lane.source,
             service=lane.service,
-            region=lane.target.region,
+            region=_main_region(source),
+            regions=dict(sorted(source.regions.items())),
             due=source.due,
             sent=source.sent,
             ok=_ok(source.counts),
@@ -239,6 +259,7 @@ class Recorder:
             source="total",
             service="",
             region=None,
+            regions=_all_regions(self.sources),
             due=sum(source.due for source in self.sources),
             sent=sum(source.sent for source in self.sources),
             ok=_ok(counts),
@@ -249,6 +270,20 @@ class Recorder:
             interval=_exact([v for source in self.sources for v in source.last.latencies]),
             total=latencies_of(merge(h for source in self.sources for h in source.timed())),
         )
+
+
+def _main_region(source: SourceRecorder) -> RegionName | None:
+    """Where most of its requests went; before there are any, where they are to go."""
+    if not source.regions:
+        return source.lane.target.region
+    return min(source.regions, key=lambda name: (-source.regions[name], name))
+
+
+def _all_regions(sources: Iterable[SourceRecorder]) -> dict[RegionName, int]:
+    total: Counter[str] = Counter()
+    for source in sources:
+        total.update(source.regions)
+    return dict(sorted(total.items()))
 
 
 def _ok(counts: Counter[Result]) -> int:

@@ -82,6 +82,7 @@ def _source(source: SourceSnapshot, seconds: float) -> dict[str, Any]:
         "source": source.source,
         "service": source.service or None,
         "region": source.region,
+        "requests_by_region": dict(source.regions),
         "requests": source.due,
         "ok": source.ok,
         "failed": source.failures,

@@ -28,6 +28,8 @@ class Result(StrEnum):
     """No whole answer within the timeout, counted from the sending."""
     PROTOCOL = "protocol"
     """The answer is not HTTP/1.1."""
+    UNRESOLVED = "dns"
+    """No address was known: no DNS server had an answer."""
     OVERLOADED = "client overloaded"
     """Not sent: this client had no room left (in flight, files or ports)."""
 

@@ -12,15 +12,18 @@ import asyncio
 import gc
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 
 from seakeep.load.alarm import alarm
 from seakeep.load.client import HttpClient
 from seakeep.load.histogram import Histogram
-from seakeep.load.plan import DueRequest, Lane, LoadPlan, Requests
+from seakeep.load.plan import DueRequest, Lane, LoadPlan, Requests, Target
 from seakeep.load.recorder import Recorder
+from seakeep.load.resolve import Found, NotFound, Resolver
 from seakeep.load.results import Answer, Failure, Result
 from seakeep.load.snapshot import SecondRow, Snapshot
+from seakeep.model.ids import RegionName
 from seakeep.model.time import MILLISECOND, SECOND, Duration, Instant, in_seconds
 
 IN_FLIGHT_MAX = 20_000
@@ -65,6 +68,11 @@ class LoadRun:
         self._timeout = timeout
         self._in_flight_max = in_flight_max
         self._on_interval = on_interval
+        self._resolvers = [
+            None if lane.lookup is None else Resolver(lane.lookup, lane.source)
+            for lane in plan.lanes
+        ]
+        self._targets: dict[tuple[int, RegionName], Target] = {}
         self._recorder = Recorder(plan.lanes, keep_intervals=on_interval is not None)
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended_at: Instant | None = None
@@ -98,6 +106,9 @@ class LoadRun:
                 self._ended_at = time.monotonic_ns()
                 await self._settle(STOP_GRACE if stop.is_set() else None)
                 ticking.cancel()
+                for resolver in self._resolvers:
+                    if resolver is not None:
+                        await resolver.close()
                 self._close_interval()
         return self.snapshot()
 
@@ -182,10 +193,27 @@ class LoadRun:
 
     async def _send(self, client: HttpClient, request: DueRequest) -> None:
         due, lane, method, path = request
-        target = self.plan.lanes[lane].target
         self._recorder.count_sent(lane, time.monotonic_ns() - self.began_at - due)
-        answer = await client.send(target, method, path)
-        self._recorder.count_answer(lane, due, answer, self.began_at, time.monotonic_ns())
+        resolver, region = self._resolvers[lane], None
+        try:
+            target = self.plan.lanes[lane].target
+            if resolver is not None:
+                target = self._target(lane, await resolver.find())
+            region = target.region
+            answer = await client.send(target, method, path)
+        except NotFound as error:
+            answer = Answer(result=Result.UNRESOLVED, detail=str(error))
+        self._recorder.count_answer(lane, due, answer, self.began_at, time.monotonic_ns(), region)
+
+    def _target(self, lane: int, found: Found) -> Target:
+        """The lane's target at the edge that DNS led to."""
+        key = (lane, found.region)
+        target = self._targets.get(key)
+        if target is None:
+            declared = self.plan.lanes[lane].target
+            target = replace(declared, address=found.address, region=found.region)
+            self._targets[key] = target
+        return target
 
 
 class _Sending:

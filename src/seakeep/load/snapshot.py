@@ -30,6 +30,9 @@ class SourceSnapshot:
     source: str
     service: str
     region: RegionName | None
+    """Whose edge most of its requests went to; None for a URL and for all together."""
+    regions: Mapping[RegionName, int]
+    """Requests that ended, by whose edge they went to; those that found none are not here."""
     due: int
     """Requests whose time came. due = ok + failed + in flight."""
     sent: int

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from seakeep.model.ids import ActionId, InstanceId, NodeId, RegionName, ServiceName, ZoneName
 from seakeep.model.observation import PartKind
-from seakeep.model.system import Workload
+from seakeep.model.system import Steering, Workload
 from seakeep.model.time import Duration, Instant
 
 
@@ -122,8 +122,36 @@ class SetLimit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostAnswers:
+    """What DNS answers for one host: its edges, of which one is chosen for each client."""
+
+    host: str
+    """`shop.example`, or `*.shop.example` for all names below without answers of their own."""
+    by: Steering
+    regions: tuple[RegionName, ...]
+    """To be answered, never empty; first to last for failover, else in the order of the spec."""
+    weights: tuple[int, ...] = ()
+    """Weighted: parts in a thousand of each, which need not sum to 1,000."""
+    out: tuple[RegionName, ...] = ()
+    """Kept out, since they cannot serve or are drained."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerDns:
+    """The whole table of one region's DNS server."""
+
+    id: ActionId
+    guard: Guard
+    region: RegionName
+    """Of the server."""
+    hosts: tuple[HostAnswers, ...]
+    digest: str
+    """Of the hosts and of what the spec says about the zone; comes back in `AppliedAnswers`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartPart:
-    """Start a node, edge or link that is not running."""
+    """Start a node, edge, link or DNS server that is not running."""
 
     id: ActionId
     guard: Guard
@@ -135,7 +163,7 @@ class StartPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetirePart:
-    """Stop a node, edge or link that the spec no longer has, and forget it."""
+    """Stop a node, edge, link or DNS server that the spec no longer has, and forget it."""
 
     id: ActionId
     guard: Guard
@@ -149,6 +177,7 @@ Action: TypeAlias = (
     | StopInstance
     | SetEndpoints
     | SetLimit
+    | AnswerDns
     | StartPart
     | RetirePart
 )

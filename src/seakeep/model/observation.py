@@ -89,15 +89,16 @@ class PartKind(StrEnum):
     EDGE = "edge"
     LINK = "link"
     HOLDER = "holder"
+    DNS = "dns"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartState:
-    """A node, a region's edge (its Envoy), a region's link (its way out to the others), or a
-    region's holder (where requests wait for a first instance)."""
+    """A node, or a region's edge (its Envoy), link (its way out to the others), holder (where
+    requests wait for a first instance) or DNS server."""
 
     id: str
-    """`node:us-east/a/0`, `edge:us-east`, `link:us-east`."""
+    """`node:us-east/a/0`, `edge:us-east`, `link:us-east`, `dns:us-east`."""
     kind: PartKind
     region: RegionName
     zone: ZoneName | None
@@ -134,6 +135,18 @@ class AppliedLimit:
     """As `model.limits.limit_key` names it."""
     rate_per_s: float
     applied_at: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedAnswers:
+    """The table that a DNS server said it answers from."""
+
+    region: RegionName
+    """Of the server."""
+    digest: str
+    applied_at: Instant
+    out: tuple[str, ...] = ()
+    """What it keeps out of its answers, as `host region`, sorted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,3 +218,5 @@ class Observation:
     """New since the last poll, oldest first."""
     orders: tuple[Order, ...] = ()
     """Standing orders of operators, sorted by id."""
+    answers: tuple[AppliedAnswers, ...] = ()
+    """Sorted by region."""

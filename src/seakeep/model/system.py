@@ -170,6 +170,31 @@ class Retries:
     when nothing of the request can have reached an instance."""
 
 
+class Steering(StrEnum):
+    """By what DNS chooses the region that a client is sent to."""
+
+    LATENCY = "latency"
+    """The region with the shortest way from the client."""
+    GEO = "geo"
+    """The nearest region on the globe, however long the way."""
+    WEIGHTED = "weighted"
+    """By shares, whoever asks."""
+    FAILOVER = "failover"
+    """The first region of a list that can serve."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steer:
+    """How DNS answers for a route's host."""
+
+    by: Steering = Steering.LATENCY
+    weights: Mapping[RegionName, float] = field(default_factory=dict)
+    """Weighted: shares, which sum to 1. Regions that are not named, or have 0, are answered
+    only when no other can serve."""
+    order: tuple[RegionName, ...] = ()
+    """Failover: first to last. Regions that are not named are never answered."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """What the edge sends to a service. `port` is set for L4 (TCP) routes only."""
@@ -183,6 +208,8 @@ class Route:
     limit: tuple[RateLimit, ...] = ()
     """Of this route alone, beside those of the service."""
     priority: Priority = Priority.NORMAL
+    steer: Steer = Steer()
+    """By DNS, to a region; all routes of one host steer alike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,6 +347,8 @@ class TrafficSource:
     """Diurnal: peak is rate x (1 + amplitude), trough rate x (1 - amplitude)."""
     steps: tuple[tuple[Duration, float], ...] = ()
     """Step: (time since the start, requests/s from then on)."""
+    prefix: str = ""
+    """Its clients' subnet, which resolvers tell DNS servers: `198.51.100.0/24`."""
 
 
 class ObjectiveKind(StrEnum):
@@ -389,6 +418,28 @@ class Edge:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dns:
+    """The system's own DNS zone: a server in every region answers for it."""
+
+    zone: str
+    """Without the last dot: `shop.example`."""
+    port: int = 5300
+    ttl: Duration = 5 * SECOND
+    """Whole seconds, as are all times that DNS tells."""
+    negative_ttl: Duration = 5 * SECOND
+    places: tuple[tuple[str, Location], ...] = ()
+    """(prefix, place of the clients in it), those of traffic sources included."""
+    database: str = ""
+    """Path of a MaxMind DB file for all other clients, relative to the spec's folder."""
+    fall: Duration = SECOND
+    """A region that cannot serve a host for this long is answered no more."""
+    rise: Duration = 5 * SECOND
+    """One that can again, for this long without a break, is answered again."""
+    answers_per_s: int = 0
+    """That one client network (/24, /56) is given over UDP; 0: without a bound."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class System:
     name: str
     revision: str
@@ -401,6 +452,12 @@ class System:
     objectives: tuple[Objective, ...] = ()
     scenarios: Mapping[str, Scenario] = field(default_factory=dict)
     edge: Edge = Edge()
+    dns: Dns | None = None
+
+
+def in_zone(host: str, zone: str) -> bool:
+    """Whether a zone (`shop.example`) holds a host: its own name, or one below it."""
+    return host == zone or host.endswith(f".{zone}")
 
 
 def nodes_of(system: System) -> tuple[Node, ...]:

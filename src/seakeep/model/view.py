@@ -9,6 +9,7 @@ from enum import StrEnum
 from seakeep.model.histogram import Counts
 from seakeep.model.ids import ActionId, InstanceId, RegionName, ServiceName
 from seakeep.model.observation import (
+    AppliedAnswers,
     AppliedEndpoints,
     AppliedLimit,
     InstanceState,
@@ -119,6 +120,8 @@ class View:
     signals: Mapping[tuple[RegionName, ServiceName], Signal] = field(default_factory=dict)
     """By region and service, of services that scale. One that cannot be trusted now, because
     its balancer does not run, does not answer or has only begun, is absent."""
+    answers: Mapping[RegionName, AppliedAnswers] = field(default_factory=dict)
+    """What DNS servers answer from, by their region."""
     changed: Mapping[ServiceName, Instant] = field(default_factory=dict, compare=False)
     """By service: when an instance of it last came, went, or changed in more than its figures
     (those of probes, CPU, memory). Of a service that is not here nothing is known."""

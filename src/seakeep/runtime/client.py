@@ -23,6 +23,14 @@ def edges(project: Path) -> dict[str, Address]:
     return dict(state.edges)
 
 
+def servers(project: Path) -> dict[str, Address]:
+    """Where resolvers reach each region's DNS server; empty without a zone. Raises NotUp."""
+    state = load_state(layout_for(project))
+    if state is None or not state.edges:
+        raise NotUp(f"no system is up in {project}")
+    return dict(state.servers)
+
+
 def layout_of(spec: Path) -> Layout:
     """The layout of the system whose spec is the file `spec`."""
     return layout_for(spec.parent)

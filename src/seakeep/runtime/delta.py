@@ -32,6 +32,7 @@ from seakeep.model.codec import (
 )
 from seakeep.model.codec_scalars import INT_MAX, INT_MIN
 from seakeep.model.observation import (
+    AppliedAnswers,
     AppliedEndpoints,
     AppliedLimit,
     Observation,
@@ -45,6 +46,7 @@ Leaves = dict[str, Json]
 """Dotted path -> leaf."""
 
 KEYS: dict[type, tuple[str, ...]] = {
+    AppliedAnswers: ("region",),
     AppliedEndpoints: ("region", "cluster"),
     AppliedLimit: ("region", "limit"),
     TrafficReading: ("region", "service"),

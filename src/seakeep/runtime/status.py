@@ -3,6 +3,7 @@
 {"format": 1, "system", "revision", "epoch", "at_ns",
  "regions":  [{"name", "edge": {...part, "address"}, "link": {...part} | null,
                "holder": {...part} | null where no service may be without instances,
+               "dns": {...part, "address", "digest"},
                "zones": [{"name", "nodes": [{...part, "instances": [...]}]}]}],
  "services": [{"name", "wanted", "ready", "total", "regions": {region: ready},
                "requests_per_s", "failures_per_s",
@@ -10,6 +11,8 @@
                          "regions": {region: wanted},
                          "metrics": [{"metric", "unit", "value" | null, "target",
                                       "wants" | null, "detail"}]} | null}],
+ "dns":      {"zone", "ttl_s",
+              "hosts": [{"host", "steer", "regions": {region: in the answers}}]} | null,
  "pending":  [action ids]}
 
 The supervisor adds to each region "drain": {"phase", "says": [sentence]} | null, and to the whole
@@ -21,10 +24,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from seakeep.decide.dns_hosts import hosts_of
 from seakeep.decide.scaling_memory import Scaling
 from seakeep.decide.scaling_metrics import WORDS
 from seakeep.model.observation import Address, PartState, TrafficReading
-from seakeep.model.system import Service, System, has_held
+from seakeep.model.system import Dns, Service, System, has_held
 from seakeep.model.time import SECOND, Instant, in_seconds
 from seakeep.model.view import Health, InstanceView, View
 
@@ -32,6 +36,7 @@ FORMAT = 1
 RATE_WINDOW_S = 1.0
 
 Document = dict[str, Any]
+NO_SERVERS: Mapping[str, Address] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,7 @@ def status_document(
     edges: Mapping[str, Address],
     rates: Rates,
     scaled: Mapping[str, Scaling] | None = None,
+    servers: Mapping[str, Address] = NO_SERVERS,
 ) -> Document:
     """The document; shapes as at the head of this file."""
     names = list(system.regions)
@@ -89,21 +95,46 @@ def status_document(
         "revision": system.revision,
         "epoch": epoch,
         "at_ns": view.at,
-        "regions": [_region(name, system, view, edges) for name in names],
+        "regions": [_region(name, system, view, edges, servers) for name in names],
         "services": [
             _service(name, system, view, rates, (scaled or {}).get(name))
             for name in system.services
         ],
+        "dns": None if system.dns is None else _dns(system, system.dns, view),
         "pending": sorted(view.pending),
     }
 
 
-def _region(name: str, system: System, view: View, edges: Mapping[str, Address]) -> Document:
+def _dns(system: System, dns: Dns, view: View) -> Document:
+    """What its servers answer; a region that only some keep out counts as out."""
+    out = {pair for one in view.answers.values() for pair in one.out}
+    return {
+        "zone": dns.zone,
+        "ttl_s": dns.ttl // SECOND,
+        "hosts": [
+            {
+                "host": host.name,
+                "steer": host.steer.by.value,
+                "regions": {name: f"{host.name} {name}" not in out for name in host.regions},
+            }
+            for host in hosts_of(system, dns)
+        ],
+    }
+
+
+def _region(
+    name: str,
+    system: System,
+    view: View,
+    edges: Mapping[str, Address],
+    servers: Mapping[str, Address],
+) -> Document:
     zones: dict[str, list[PartState]] = {}
     for part in view.parts.values():
         if part.region == name and part.zone is not None:
             zones.setdefault(part.zone, []).append(part)
-    edge = edges.get(name)
+    edge, server = edges.get(name), servers.get(name)
+    answers = view.answers.get(name)
     return {
         "name": name,
         "in_spec": name in system.regions,
@@ -113,6 +144,11 @@ def _region(name: str, system: System, view: View, edges: Mapping[str, Address])
         },
         "link": _part(view.parts.get(f"link:{name}"), view),
         "holder": _part(view.parts.get(f"holder:{name}"), view) if has_held(system) else None,
+        "dns": {
+            **_part(view.parts.get(f"dns:{name}"), view),
+            "address": f"{server.host}:{server.port}" if server else None,
+            "digest": answers.digest if answers else None,
+        },
         "zones": [
             {"name": zone, "nodes": [_node(part, view) for part in parts]}
             for zone, parts in sorted(zones.items())

@@ -109,6 +109,7 @@ class Supervisor:
         latest = self._latest()
         state = load_state(self.layout)
         edges = state.edges if state else {}
+        servers = state.servers if state else {}
         memory = latest.decision.memory
         scaled = memory.scaling.services if isinstance(memory, PlaneMemory) else {}
         with self._counting:
@@ -119,6 +120,7 @@ class Supervisor:
                 edges,
                 self._rates,
                 scaled,
+                servers,
             )
         drains = drains_of(latest.decision.reasons)
         for region in document["regions"]:

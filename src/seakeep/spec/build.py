@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
 
+from seakeep.model.distance import travel_time
 from seakeep.model.ids import node_id
 from seakeep.model.system import (
     Balance,
@@ -35,6 +36,7 @@ from seakeep.model.system import (
     Service,
     Shape,
     Spread,
+    Steer,
     Step,
     System,
     TcpCheck,
@@ -45,8 +47,8 @@ from seakeep.model.system import (
     ZoneSpread,
 )
 from seakeep.model.time import SECOND
+from seakeep.spec.build_dns import dns_of, prefixes, steers_of
 from seakeep.spec.digest import digest
-from seakeep.spec.distance import travel_time
 from seakeep.spec.document import (
     Document,
     NodesPart,
@@ -66,18 +68,24 @@ NODE_MEMORY_BYTES = 8 * 2**30
 def build(document: Document) -> System:
     """The system that the document describes, with its revision."""
     regions = {name: _region(name, part) for name, part in document.regions.items()}
+    steers = steers_of(document)
+    subnets = prefixes(document)
     system = System(
         name=document.system,
         revision="",
         regions=regions,
         links=_links(regions, document.network),
         services={
-            name: _service(name, part, tuple(regions)) for name, part in document.services.items()
+            name: _service(name, part, tuple(regions), steers)
+            for name, part in document.services.items()
         },
-        traffic={name: _traffic(name, part) for name, part in document.traffic.items()},
+        traffic={
+            name: _traffic(name, part, subnets[name]) for name, part in document.traffic.items()
+        },
         objectives=tuple(_objective(part) for part in document.objectives),
         scenarios={name: _scenario(name, part) for name, part in document.scenarios.items()},
         edge=Edge(port=document.edge.port, trusted_hops=document.edge.trusted_hops),
+        dns=dns_of(document),
     )
     return replace(system, revision=digest(system))
 
@@ -128,7 +136,9 @@ def _links(regions: Mapping[str, Region], network: Mapping[str, int]) -> tuple[L
 # --- services ---------------------------------------------------------------
 
 
-def _service(name: str, part: ServicePart, regions: tuple[str, ...]) -> Service:
+def _service(
+    name: str, part: ServicePart, regions: tuple[str, ...], steers: Mapping[str, Steer]
+) -> Service:
     return Service(
         name=name,
         workload=_workload(part),
@@ -136,7 +146,7 @@ def _service(name: str, part: ServicePart, regions: tuple[str, ...]) -> Service:
         replicas=Replicas(min=part.replicas.min, max=part.replicas.max),
         spread=_spread(part.spread, regions),
         scale=None if part.scale is None else part.scale.scale(),
-        routes=tuple(_route(route) for route in part.routes),
+        routes=tuple(_route(route, steers) for route in part.routes),
         balance=Balance(
             policy=BalancePolicy(part.balance.policy),
             prefer=Prefer(part.balance.prefer),
@@ -229,7 +239,7 @@ def _spread(part: SpreadPart, regions: tuple[str, ...]) -> Spread:
     )
 
 
-def _route(part: RoutePart) -> Route:
+def _route(part: RoutePart, steers: Mapping[str, Steer]) -> Route:
     return Route(
         host=part.host,
         path=part.path,
@@ -237,6 +247,7 @@ def _route(part: RoutePart) -> Route:
         port=part.port,
         limit=tuple(limit.limit() for limit in part.limit),
         priority=priority(part.priority),
+        steer=steers.get(part.host, Steer()),
     )
 
 
@@ -249,7 +260,7 @@ def _work(part: ServicePart) -> Work | None:
 # --- traffic, objectives, scenarios -----------------------------------------
 
 
-def _traffic(name: str, part: TrafficPart) -> TrafficSource:
+def _traffic(name: str, part: TrafficPart, prefix: str) -> TrafficSource:
     shape = part.shape
     kind = Shape.POISSON
     if shape.constant:
@@ -268,6 +279,7 @@ def _traffic(name: str, part: TrafficPart) -> TrafficSource:
         period=0 if shape.diurnal is None else shape.diurnal.period,
         amplitude=0.5 if shape.diurnal is None else shape.diurnal.amplitude,
         steps=shape.times(),
+        prefix=prefix,
     )
 
 

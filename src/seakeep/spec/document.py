@@ -5,12 +5,13 @@ They hold the values of one section each; what ties sections together is checked
 """
 
 import re
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from seakeep.model.time import DAY
 from seakeep.model.units import UnitError, parse_duration, parse_percent
+from seakeep.spec.dns import DnsPart
 from seakeep.spec.fields import (
     Cpu,
     Fraction,
@@ -27,6 +28,7 @@ from seakeep.spec.fields import (
     described,
     fault,
 )
+from seakeep.spec.geo import Coordinates, Prefix
 from seakeep.spec.routing import Port
 from seakeep.spec.scenario import LinkPair, ScenarioPart
 from seakeep.spec.service import ServicePart
@@ -83,43 +85,6 @@ def _some(value: dict[str, Any]) -> dict[str, Any]:
     if not value:
         raise fault("is empty", "name at least one")
     return value
-
-
-_COORDINATES_SCHEMA = WithJsonSchema(
-    {
-        "type": "array",
-        "prefixItems": [
-            {"type": "number", "minimum": -90, "maximum": 90},
-            {"type": "number", "minimum": -180, "maximum": 180},
-        ],
-        "minItems": 2,
-        "maxItems": 2,
-        "items": False,
-        "examples": [[39.0, -77.5]],
-    }
-)
-
-
-def _coordinates(value: object) -> tuple[float, float]:
-    hint = "write [latitude, longitude] in degrees, such as [39.0, -77.5]"
-    if (
-        not isinstance(value, list)
-        or len(value) != 2
-        or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in value)
-    ):
-        raise fault("must be a latitude and a longitude", hint)
-    if not -90 <= value[0] <= 90 or not -180 <= value[1] <= 180:
-        swapped = -90 <= value[1] <= 90 and -180 <= value[0] <= 180
-        raise fault(
-            f"[{value[0]}, {value[1]}] is not on the globe",
-            f"latitude comes first: [{value[1]}, {value[0]}]" if swapped else hint,
-        )
-    return (float(value[0]), float(value[1]))
-
-
-Coordinates: TypeAlias = Annotated[
-    tuple[float, float], BeforeValidator(_coordinates), _COORDINATES_SCHEMA
-]
 
 
 class RegionPart(Part):
@@ -250,6 +215,11 @@ class TrafficPart(Part):
         description="`poisson` (default), `constant`, `diurnal`, `{step: {30s: 300/s}}`.",
     )
     path: UrlPath = Field(default="/", description="What they ask for. Default `/`.")
+    prefix: Prefix | None = Field(
+        default=None,
+        description="Their subnet, which DNS servers are told and know the place of. Default: the "
+        "first source has 198.18.0.0/24, the second 198.18.1.0/24, and so on (RFC 2544).",
+    )
 
 
 _LATENCY = re.compile(r"([^<]*)<([^<=]*)")
@@ -352,6 +322,11 @@ class Document(Part):
     )
     edge: EdgePart = Field(
         default=EdgePart(), description="Where clients come in: the edge of every region."
+    )
+    dns: DnsPart | None = Field(
+        default=None,
+        description="The system's DNS zone: a server in every region answers for the hosts of "
+        "routes, with an edge that can serve. Default: no DNS.",
     )
     services: Annotated[dict[Name, ServicePart], AfterValidator(_some)] = Field(
         description="The programs that make up the system."

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from seakeep.spec.build import fault_of, node_capacity
+from seakeep.spec.dns_references import check_dns
 from seakeep.spec.document import Document
 from seakeep.spec.messages import (
     PROBLEMS_MAX,
@@ -43,6 +44,7 @@ def check_references(
     checker.traffic()
     checker.objectives()
     checker.scenarios()
+    checker.dns()
     return checker.problems
 
 
@@ -309,6 +311,19 @@ class _Checker:
     def objectives(self) -> None:
         for index, objective in enumerate(self.document.objectives):
             self.known("services", objective.service, ("objectives", index, "service"))
+
+    def dns(self) -> None:
+        sound = not self.is_aside(("dns",)) and (
+            self.document.dns is not None or not _has(self.root, ("dns",))
+        )
+        for found in check_dns(self.document, zone_is_sound=sound):
+            severity = Severity.WARNING if found.warning else Severity.ERROR
+            if found.region:
+                self.known("regions", found.region, found.location, key=found.key)
+            else:
+                self.tell(
+                    found.location, found.message, found.hint, key=found.key, severity=severity
+                )
 
     # --- scenarios ---
 

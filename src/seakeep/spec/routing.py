@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
+from seakeep.spec.dns import SteerPart
 from seakeep.spec.fields import (
     Fraction,
     Header,
@@ -65,6 +66,11 @@ class RoutePart(Part):
         default="normal",
         description="How long its requests go on being served while the service is saturated (see "
         "`shed`): `sheddable` ones are refused first, `critical` ones never. Default normal.",
+    )
+    steer: SteerPart | None = Field(
+        default=None,
+        description="How DNS chooses a region for the host: `latency` (default), `geo`, "
+        "`{weighted: {us-east: 70%, eu-west: 30%}}`, `{failover: [us-east, eu-west]}`.",
     )
 
 

@@ -3,6 +3,7 @@
 On Linux the whole of 127.0.0.0/8 is local, so an address says where a thing is:
 
     127.R.0.1             the edge of region R
+    127.R.0.53            the DNS server of region R
     127.R.Z.N             instance N of zone Z (Z from 1)
     127.R.200+Z.S         service S as callers in zone Z reach it (prefer: zone)
     127.R.252.S           holder: where requests wait while service S has no instance
@@ -55,6 +56,10 @@ class AddressBook:
     def edge(self, region: str, port: int) -> Address:
         """Where clients reach a region."""
         return self._address(region, "0.1", port)
+
+    def dns(self, region: str, port: int) -> Address:
+        """Where resolvers reach a region's DNS server, over UDP and TCP."""
+        return self._address(region, "0.53", port)
 
     def internal(self, region: str, service: str, zone: str | None, port: int) -> Address:
         """Where callers in a region (in one zone of it, when given) reach a service."""

@@ -13,8 +13,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol, assert_never
 
+from seakeep.engines.local.addresses import AddressBook
 from seakeep.engines.local.clock import BootClock
 from seakeep.engines.local.complain import complain
+from seakeep.engines.local.dns.part import DnsPart
 from seakeep.engines.local.envoy.admin import AdminError
 from seakeep.engines.local.envoy.part import EdgePart
 from seakeep.engines.local.holder.part import HolderPart
@@ -34,6 +36,7 @@ from seakeep.engines.local.state import (
 )
 from seakeep.model.action import (
     Action,
+    AnswerDns,
     DrainInstance,
     RestartInstance,
     RetirePart,
@@ -44,6 +47,7 @@ from seakeep.model.action import (
     StopInstance,
 )
 from seakeep.model.observation import (
+    Address,
     Observation,
     Outcome,
     OutcomeStatus,
@@ -108,6 +112,7 @@ class LocalEngine:
         state = self._state
         state.book.admit(system)
         state.edges = {name: state.book.edge(name, system.edge.port) for name in system.regions}
+        state.servers = _servers(state.book, system)
         if first:
             state.epoch += 1
         # Written before anything relies on it: on a full disk this raises, and nothing is done.
@@ -129,6 +134,7 @@ class LocalEngine:
         self._seq += 1
         parts = [self._parts[name] for name in sorted(self._parts)]
         edges = [part for part in parts if isinstance(part, EdgePart)]
+        applied = [part.applied_answers() for part in parts if isinstance(part, DnsPart)]
         return Observation(
             seq=self._seq,
             at=now,
@@ -144,6 +150,7 @@ class LocalEngine:
             outcomes=outcomes,
             wall=self.clock.wall(now),
             orders=self._orders,
+            answers=tuple(one for one in applied if one is not None),
         )
 
     def submit(self, actions: Sequence[Action]) -> None:
@@ -239,6 +246,8 @@ class LocalEngine:
                 self._record(f"link:{region}", PartKind.LINK, region, None)
             if has_held(system):
                 self._record(f"holder:{region}", PartKind.HOLDER, region, None)
+            if system.dns is not None:
+                self._record(f"dns:{region}", PartKind.DNS, region, None)
         for node in nodes_of(system):
             self._record(f"node:{node.id}", PartKind.NODE, node.region, node.zone)
         return list(known.values())
@@ -259,6 +268,8 @@ class LocalEngine:
                 return LinkPart(*args, self._state.book)
             case PartKind.HOLDER:
                 return HolderPart(*args, self._state.book)
+            case PartKind.DNS:
+                return DnsPart(*args, self._state.book, self.project)
             case _:
                 assert_never(record.kind)
 
@@ -321,7 +332,7 @@ class LocalEngine:
             case StartPart() | RetirePart():
                 part = self._parts.get(action.part)
                 return part.record.restarts if part else None
-            case StartInstance() | SetEndpoints() | SetLimit():
+            case StartInstance() | SetEndpoints() | AnswerDns() | SetLimit():
                 return None
             case _:
                 assert_never(action)
@@ -342,6 +353,8 @@ class LocalEngine:
                 return await self._edge(action.region).set_endpoints(action)
             case SetLimit():
                 return await self._edge(action.region).set_limit(action)
+            case AnswerDns():
+                return await self._server(action.region).answer(action)
             case StartPart():
                 return await self._part(action.part).start()
             case RetirePart():
@@ -370,6 +383,12 @@ class LocalEngine:
             raise Refused(f"the edge of {region} is not running")
         return part
 
+    def _server(self, region: str) -> DnsPart:
+        part = self._part(f"dns:{region}")
+        if not isinstance(part, DnsPart) or not part.running:
+            raise Refused(f"the DNS server of {region} is not running")
+        return part
+
     # --- threads ------------------------------------------------------------
 
     def _notify(self) -> None:
@@ -392,6 +411,15 @@ class LocalEngine:
 
     def _run(self, work: Coroutine[Any, Any, Any], timeout_s: float) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_s)
+
+
+def _servers(book: AddressBook, system: System) -> dict[str, Address]:
+    """Where each region's DNS server listens. None where all regions share one address: there an
+    answer could not tell them apart."""
+    if system.dns is None or not book.whole_loopback:
+        return {}
+    port = system.dns.port
+    return {name: book.dns(name, port) for name in system.regions}
 
 
 def _heard(part: Part, now: Instant) -> Instant:

@@ -64,6 +64,12 @@ class Layout:
     def holder_socket(self, region: str) -> Path:
         return self.sockets / f"holder.{region}"
 
+    def dns(self, region: str) -> Path:
+        return self.state / "dns" / region
+
+    def dns_socket(self, region: str) -> Path:
+        return self.sockets / f"dns.{region}"
+
     @property
     def logs(self) -> Path:
         return self.state / "logs"

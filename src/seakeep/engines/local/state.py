@@ -85,6 +85,9 @@ class EngineState:
     parts: dict[str, PartRecord] = field(default_factory=dict)
     edges: dict[str, Address] = field(default_factory=dict)
     """Where clients reach each region."""
+    servers: dict[str, Address] = field(default_factory=dict)
+    """Where resolvers reach each region's DNS server; empty without a zone, and where regions
+    have no addresses of their own."""
     ordinals: dict[str, int] = field(default_factory=dict)
     """By service: the highest that an instance was started with."""
     homes: dict[str, str] = field(default_factory=dict)
@@ -124,6 +127,7 @@ def _state(tree: dict[str, Any]) -> EngineState:
         epoch=tree["epoch"],
         parts={part["id"]: _part(part) for part in tree["parts"]},
         edges={name: Address(**address) for name, address in tree["edges"].items()},
+        servers={n: Address(**address) for n, address in tree.get("servers", {}).items()},
         ordinals=tree["ordinals"],
         homes=tree["homes"],
         condemned=tree["condemned"],
@@ -143,6 +147,7 @@ def save_state(layout: Layout, state: EngineState) -> None:
         "epoch": state.epoch,
         "parts": list(state.parts.values()),
         "edges": state.edges,
+        "servers": state.servers,
         "ordinals": state.ordinals,
         "homes": state.homes,
         "condemned": state.condemned,
