@@ -173,7 +173,8 @@ def test_every_reason_has_a_sentence_that_its_numbers_fill(told_reasons):
 def test_codes_are_dotted_and_begin_with_their_controller():
     for code in REASONS:
         assert re.fullmatch(
-            r"(parts|health|drain|scaling|placement|traffic|dns|limits|arbitrate)(\.[a-z_]+)+", code
+            r"(parts|health|drain|standby|scaling|placement|traffic|dns|limits|arbitrate)(\.[a-z_]+)+",
+            code,
         )
 
 

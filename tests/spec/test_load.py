@@ -459,3 +459,18 @@ def test_metric_and_pace_beside_each_other(tmp_path: Path) -> None:
     scale = scale_of(tmp_path, "{on: cpu, target: 70%, down: {window: 1m}}")
     assert scale.metrics == (ScaleTarget(metric=Metric.CPU, target=0.7),)
     assert scale.down.window == MINUTE
+
+
+def test_a_service_that_stands_by(tmp_path: Path) -> None:
+    regions = "system: shop\nregions: {east: {zones: [a]}, west: {zones: [a]}}\n"
+    spread = (
+        system_of(
+            tmp_path,
+            regions + "services: {web: {run: x, spread: {standby: {west: 20%}, failback: 1m}}}",
+        )
+        .services["web"]
+        .spread
+    )
+    assert spread.regions == {"east": 1.0}
+    assert spread.standby == {"west": 0.2}
+    assert spread.failback == MINUTE

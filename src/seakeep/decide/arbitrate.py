@@ -17,12 +17,14 @@ from typing import Any, assert_never
 
 from seakeep.decide.dns import DnsController, DnsMemory
 from seakeep.decide.draining import Draining, DrainMemory, ground_of
+from seakeep.decide.ground import resting
 from seakeep.decide.health import HealthController, HealthMemory
 from seakeep.decide.limits import LimitsController, LimitsMemory
 from seakeep.decide.parts import PartsController, PartsMemory
 from seakeep.decide.placement import Placement, PlacementMemory
 from seakeep.decide.scaling import ScalingController, short_of_room
 from seakeep.decide.scaling_memory import ScalingMemory
+from seakeep.decide.standby import StandbyController, StandbyMemory, with_stances
 from seakeep.decide.traffic import TrafficController, TrafficMemory
 from seakeep.model.action import (
     Action,
@@ -56,6 +58,7 @@ class PlaneMemory:
     health: HealthMemory
     scaling: ScalingMemory
     draining: DrainMemory
+    standby: StandbyMemory
     placement: PlacementMemory
     traffic: TrafficMemory
     dns: DnsMemory
@@ -69,6 +72,7 @@ class PlaneMemory:
             health=self.health,
             scaling=self.scaling,
             draining=self.draining,
+            standby=self.standby,
             placement=self.placement.without_caches(),
             traffic=self.traffic.without_caches(),
             dns=self.dns.without_caches(),
@@ -85,6 +89,7 @@ class ControlPlane:
         self._health = HealthController(epoch)
         self._scaling = ScalingController()
         self._draining = Draining()
+        self._standby = StandbyController()
         self._placement = Placement(epoch)
         self._traffic = TrafficController(epoch)
         self._dns = DnsController(epoch)
@@ -96,6 +101,7 @@ class ControlPlane:
             health=self._health.initial(),
             scaling=self._scaling.initial(),
             draining=self._draining.initial(),
+            standby=self._standby.initial(),
             placement=self._placement.initial(),
             traffic=self._traffic.initial(),
             dns=self._dns.initial(),
@@ -109,13 +115,15 @@ class ControlPlane:
         wanted, layouts = scaling.memory.wanted, scaling.memory.layouts
         draining = self._draining.decide(system, view, memory.draining, wanted, layouts)
         ground = ground_of(view, draining.memory)
+        standby = self._standby.decide(system, view, memory.standby, wanted, ground)
+        ground = with_stances(ground, standby.memory)
         placement = self._placement.decide(system, view, memory.placement, wanted, layouts, ground)
         traffic = self._traffic.decide(system, view, memory.traffic, ground)
         rolls = {name: of.rolls for name, of in traffic.memory.services.items()}
-        dns = self._dns.decide(system, view, memory.dns, rolls, ground.out)
+        dns = self._dns.decide(system, view, memory.dns, rolls, ground.out, resting(system, ground))
         limits = self._limits.decide(system, view, memory.limits)
         each: tuple[Decision[Any], ...] = (
-            parts, health, scaling, draining, placement, traffic, dns, limits,
+            parts, health, scaling, draining, standby, placement, traffic, dns, limits,
         )  # fmt: skip
         actions, reasons = settle(
             [action for one in each for action in one.actions],
@@ -125,6 +133,7 @@ class ControlPlane:
                 *scaling.reasons,
                 *short_of_room(scaling.memory, placement.reasons),
                 *draining.reasons,
+                *standby.reasons,
                 *placement.reasons,
                 *traffic.reasons,
                 *dns.reasons,
@@ -138,6 +147,7 @@ class ControlPlane:
                 health=health.memory,
                 scaling=scaling.memory,
                 draining=draining.memory,
+                standby=standby.memory,
                 placement=placement.memory,
                 traffic=traffic.memory,
                 dns=dns.memory,

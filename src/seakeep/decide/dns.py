@@ -6,12 +6,13 @@ instances needs none. A region that cannot for `fall` is out of the answers, and
 can for `rise` without a break; each time that it falls again soon after, twice as long, up to eight
 times. So a region that flaps stays out. One that has only just begun is in as soon as it can serve.
 
-A region that callers are to leave, since an operator drains it, is out at once. An answer is never
+A region that callers are to leave, since an operator drains it, is out at once, and so is an active
+region of an active-passive service while its standby side serves. An answer is never
 empty: the first of these lists is answered that is not.
 
-1. regions that are in and not drained,
+1. regions that are in and neither drained nor at rest,
 2. regions that can serve though they are not in yet,
-3. drained regions that can serve,
+3. the others that can serve,
 4. all regions, as if all could serve (fail open, as Route 53 does).
 
 Every server gets the whole table; which of a host's regions a client is sent to, a server decides
@@ -24,6 +25,7 @@ from dataclasses import dataclass, field, replace
 
 from seakeep.decide.backoff import Backoff
 from seakeep.decide.dns_hosts import Host, hosts_of, zone_digest
+from seakeep.decide.ground import Resting
 from seakeep.decide.members import NOBODY, Roll
 from seakeep.model.action import Action, AnswerDns, Guard, HostAnswers
 from seakeep.model.codec import digest
@@ -62,6 +64,9 @@ REASONS = {
         "no region can serve {subject}: all are answered as if they could (regions: {regions})"
     ),
     "dns.drained": "{region} is drained: {subject} is not answered with it",
+    "dns.resting": (
+        "{region} is not answered for {subject}: the standby side of {service} serves it"
+    ),
     "dns.held.fall": (
         "{region} cannot serve {subject} ({why}); it is out of the answers at {until_ns} if that"
         " stays so"
@@ -117,6 +122,7 @@ class Inputs:
     revision: str
     edges: tuple[tuple[RegionName, bool], ...]
     drained: tuple[RegionName, ...]
+    resting: Resting
     rolls: tuple[Mapping[RegionName, Roll], ...]
     """Of the services behind hosts."""
 
@@ -126,6 +132,7 @@ class Inputs:
             and self.revision == other.revision
             and self.edges == other.edges
             and self.drained == other.drained
+            and self.resting == other.resting
             and len(self.rolls) == len(other.rolls)
             and all(one is two for one, two in zip(self.rolls, other.rolls, strict=True))
         )
@@ -166,8 +173,10 @@ class DnsController:
         memory: DnsMemory,
         rolls: Rolls,
         drained: Collection[RegionName] = (),
+        resting: Resting = (),
     ) -> Decision[DnsMemory]:
-        """`drained`: regions that callers are to leave, since operators drain them."""
+        """`drained`: regions that callers are to leave, since operators drain them; `resting`:
+        regions of services whose standby side serves."""
         if system.dns is None:
             return Decision(memory=memory if memory == _FRESH else _FRESH)
         if memory.inputs is None or memory.inputs.revision != system.revision:
@@ -179,7 +188,7 @@ class DnsController:
                 zone_digest=zone_digest(system),
             )
         reasons: list[Reason] = []
-        inputs = _inputs(system, view, memory.hosts, rolls, drained)
+        inputs = _inputs(system, view, memory.hosts, rolls, drained, resting)
         is_due = memory.wake_at is not None and view.at >= memory.wake_at
         if is_due or not inputs.same_as(memory.inputs):
             judge = _Judge(system, system.dns, view, memory, inputs, rolls)
@@ -214,6 +223,7 @@ def _inputs(
     hosts: Iterable[Host],
     rolls: Rolls,
     drained: Collection[RegionName],
+    resting: Resting,
 ) -> Inputs:
     parts = view.parts
     edges = []
@@ -225,6 +235,7 @@ def _inputs(
         revision=system.revision,
         edges=tuple(edges),
         drained=tuple(sorted(drained)),
+        resting=resting,
         rolls=tuple([rolls.get(name, _NO_ROLLS) for name in services]),
     )
 
@@ -253,6 +264,7 @@ class _Judge:
         self._memory = memory
         self._edges = dict(inputs.edges)
         self._drained = frozenset(inputs.drained)
+        self._resting = dict(inputs.resting)
         self._rolls = rolls
         self._kept_out = frozenset(pair for one in view.answers.values() for pair in one.out)
         self.standings: dict[str, dict[RegionName, Standing]] = {}
@@ -347,14 +359,19 @@ class _Judge:
         drained = [name for name in host.regions if name in self._drained]
         for name in drained:
             self._note(host, "dns.drained", ("region", name))
-        here = [name for name in host.regions if name not in self._drained]
+        for service in host.services:
+            for name in self._resting.get(service, ()):
+                if name in host.regions and name not in drained:
+                    drained.append(name)
+                    self._note(host, "dns.resting", ("region", name), ("service", service))
+        here = [name for name in host.regions if name not in drained]
         inside = tuple([name for name in here if now[name].inside])
         if inside:
             return inside
         able = tuple([name for name in here if now[name].able])
         if able:
             return able
-        able = tuple([name for name in drained if now[name].able])
+        able = tuple([name for name in host.regions if name in drained and now[name].able])
         if able:
             self._note(host, "dns.held.drained")
             return able

@@ -34,7 +34,10 @@ from seakeep.model.system import Service, System
 from seakeep.model.time import SECOND, Duration, Instant
 from seakeep.model.view import Health, View
 
-ANSWERS_KEPT: Duration = 5 * SECOND
+RESOLVERS_LATE: Duration = 2 * SECOND
+"""For servers to be told, and for clients that look up again."""
+NO_DNS_TTL: Duration = 5 * SECOND
+"""Without a zone of the system's own, clients find the edges by what others answer."""
 """How long clients remember an address that no DNS of the system's gave them."""
 QUIET_FOR: Duration = 2 * SECOND
 """No request has come to the region's balancer for this long."""
@@ -116,11 +119,6 @@ def ground_of(view: View, memory: DrainMemory) -> Ground:
         forced=frozenset(order.subject for order in _drains(view) if order.argument == FORCE),
         returning=frozenset(name for name, of in regions if of.back_since is not None),
     )
-
-
-def answers_kept(system: System) -> Duration:
-    """How long clients remember where a region is: for the TTL of the answers."""
-    return ANSWERS_KEPT if system.dns is None else system.dns.ttl
 
 
 class Draining:
@@ -336,6 +334,11 @@ def _short(view: View, plan: _Plan) -> tuple[Reason, ...]:
             )
             found.append(Reason(code="drain.building", subject="", numbers=numbers))
     return tuple(found)
+
+
+def answers_kept(system: System) -> Duration:
+    """How long clients go by what DNS told them."""
+    return RESOLVERS_LATE + (NO_DNS_TTL if system.dns is None else system.dns.ttl)
 
 
 def places_left(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from seakeep.model.ids import RegionName, ServiceName
-from seakeep.model.system import Service
+from seakeep.model.system import Service, System
 
 _NOWHERE: frozenset[RegionName] = frozenset()
 
@@ -69,6 +69,18 @@ class Ground:
 def side_of(service: Service, region: RegionName) -> Side:
     """On which side of an active-passive service a region is."""
     return Side.STANDBY if region in service.spread.standby else Side.ACTIVE
+
+
+Resting = tuple[tuple[ServiceName, tuple[RegionName, ...]], ...]
+"""Services whose standby side serves, and their active regions, which do not."""
+
+
+def resting(system: System, ground: Ground) -> Resting:
+    return tuple(
+        (name, tuple(sorted(system.services[name].spread.regions)))
+        for name, stance in ground.stances.items()
+        if stance.serves is Side.STANDBY
+    )
 
 
 PLAIN = Ground()

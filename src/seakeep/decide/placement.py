@@ -178,7 +178,11 @@ class _Step:
                 self._start(start, tally)
             leaves = moves.leaves
             if half.evacuees:
-                leaves = [*leaves, *evacuate(half, tally, moves, self.ground, self.view)]
+                name = service.name
+                beside = sum(
+                    o.ready for h, o in tallies if h.service.name == name and o is not tally
+                )
+                leaves = [*leaves, *evacuate(half, tally, beside, moves, self.ground, self.view)]
             for leave in leaves:
                 self._drain(leave, tally)
             self.reasons.extend(moves.reasons)

@@ -32,6 +32,9 @@ class Half:
     evacuees: Sequence[InstanceView]
     has_place: bool = True
     """Whether any region is left for it."""
+    stand_ins: int | None = None
+    """Without a place: how many READY ones of the other half its evacuees wait for; None: there
+    is no such half."""
 
 
 def halves_of(
@@ -50,7 +53,7 @@ def halves_of(
     if not standby:
         return (_half(service, wanted, active, members, asked, ground),)
     waiting = {name: share for name, share in standby.items() if name in system.regions}
-    return (
+    halves = (
         _half(
             service,
             wanted,
@@ -68,6 +71,8 @@ def halves_of(
             ground,
         ),
     )
+    floor = max(0, wanted - service.rollout.unavailable)
+    return (replace(halves[0], stand_ins=floor), replace(halves[1], stand_ins=0))
 
 
 def standing_by(service: Service, wanted: int, ground: Ground) -> int:
@@ -109,9 +114,12 @@ def layout_in(half: Half, layout: Layout | None) -> Layout | None:
     return layout if not half.service.spread.regions else None
 
 
-def evacuate(half: Half, tally: Tally, moves: Moves, ground: Ground, view: View) -> list[Leave]:
+def evacuate(
+    half: Half, tally: Tally, beside: int, moves: Moves, ground: Ground, view: View
+) -> list[Leave]:
     """Who of the evacuees leaves now: those in regions that may be emptied, as far as enough
-    READY ones stay, in order of their ordinals. What was lost with its node is not among them."""
+    READY ones stay, in order of their ordinals. What was lost with its node is not among them.
+    `beside`: READY ones in the other half."""
     able = [
         one
         for one in half.evacuees
@@ -119,7 +127,10 @@ def evacuate(half: Half, tally: Tally, moves: Moves, ground: Ground, view: View)
     ]
     serving = sum(one.health is Health.READY for one in able)
     leaving = sum(leave.instance.health is Health.READY for leave in moves.leaves)
-    spare = tally.ready - leaving + serving - tally.ready_floor if half.has_place else 0
+    ready, floor = tally.ready - leaving, tally.ready_floor
+    if not half.has_place:
+        ready, floor = beside, serving + beside if half.stand_ins is None else half.stand_ins
+    spare = ready + serving - floor
     chosen: list[Leave] = []
     held = 0
     for one in able:
@@ -137,7 +148,7 @@ def evacuate(half: Half, tally: Tally, moves: Moves, ground: Ground, view: View)
             "placement.held.evacuees",
             half.service.name,
             waiting=held,
-            ready=tally.ready,
-            floor=tally.ready_floor if half.has_place else serving,
+            ready=ready,
+            floor=floor,
         )
     return chosen

@@ -14,6 +14,7 @@ from seakeep.decide import (
     parts,
     placement,
     scaling,
+    standby,
     traffic,
 )
 
@@ -22,6 +23,7 @@ REASONS: Mapping[str, str] = {
     **health.REASONS,
     **scaling.REASONS,
     **draining.REASONS,
+    **standby.REASONS,
     **placement.REASONS,
     **traffic.REASONS,
     **dns.REASONS,

@@ -227,7 +227,8 @@ def _check(part: ProbePart) -> Check:
 
 def _spread(part: SpreadPart, regions: tuple[str, ...]) -> Spread:
     """Weights that sum to 1: what is given, and even parts of what that leaves."""
-    shares = part.regions or dict.fromkeys(regions)
+    active = [name for name in regions if name not in part.standby]
+    shares = part.regions or dict.fromkeys(active)
     given = sum(share for share in shares.values() if share is not None)
     even = [name for name, share in shares.items() if share is None]
     rest = max(0.0, 1 - given) / len(even) if even else 0.0
@@ -236,6 +237,8 @@ def _spread(part: SpreadPart, regions: tuple[str, ...]) -> Spread:
         regions=weights,
         zones=ZoneSpread(part.zones),
         node_anti_affinity=part.node_anti_affinity,
+        standby=dict(part.standby),
+        failback=part.failback,
     )
 
 

@@ -121,6 +121,7 @@ class _Checker:
             for region in service.spread.regions:
                 self.known("regions", region, self._spread_place(at, region), key=True)
             self._shares(at, service)
+            self._standby(at, service)
             for called in service.calls:
                 self.known("services", called, (*at, "calls", called), key=True)
             if not self.is_aside((*at, "protocol")):
@@ -142,6 +143,35 @@ class _Checker:
                 where,
                 f"the shares add up to {given * 100:.10g}%, not 100%",
                 "change the percentages, or write even for the rest",
+            )
+
+    def _standby(self, at: Location, service: ServicePart) -> None:
+        """Who stands by is another than who is active, and somebody is active."""
+        spread = service.spread
+        for region in spread.standby:
+            where = (*at, "spread", "standby", region)
+            self.known("regions", region, where, key=True)
+            if region in spread.regions:
+                self.tell(
+                    where,
+                    f"{region} is active and stands by",
+                    "remove it here, or from spread.regions",
+                    key=True,
+                )
+        active = spread.regions or self.document.regions
+        if spread.standby and not any(name not in spread.standby for name in active):
+            self.tell(
+                (*at, "spread", "standby"),
+                "every region stands by, and none is active",
+                "leave one out, or name the active ones in spread.regions",
+                key=True,
+            )
+        if not spread.standby and "failback" in spread.model_fields_set:
+            self.tell(
+                (*at, "spread", "failback"),
+                "nothing stands by, so nothing goes back",
+                "remove it, or write standby: {REGION: 20%}",
+                key=True,
             )
 
     def _spread_place(self, at: Location, region: str) -> Location:
@@ -233,7 +263,9 @@ class _Checker:
     def _capacity(self, at: Location, service: ServicePart) -> None:
         """Warn about instances that no node of a region in the spread can hold."""
         wanted = service.resources
-        for name in service.spread.regions or self.document.regions:
+        spread = service.spread
+        places = dict.fromkeys((*(spread.regions or self.document.regions), *spread.standby))
+        for name in places:
             region = self.document.regions.get(name)
             if region is None or self.has_aside(("regions", name)):
                 continue

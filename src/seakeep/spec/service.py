@@ -20,6 +20,7 @@ from seakeep.model.time import SECOND, Duration
 from seakeep.spec.fields import (
     Command,
     Cpu,
+    Fraction,
     Memory,
     Name,
     Part,
@@ -112,6 +113,18 @@ class SpreadPart(Part):
         "`even` as a share is an equal part of what the others leave; 0% takes overflow only; "
         "a region that is not named gets nothing. A list spreads evenly over its regions. "
         "Default `even`: all regions alike.",
+    )
+    standby: dict[Name, Fraction] = Field(
+        default={},
+        description="Active-passive: what stands by, warm, in regions that are not among "
+        "`regions`, as a share of the wanted number, rounded up: `{eu-west: 20%}`. It gets no "
+        "calls while an active region can serve; when none can it gets all of the wanted number, "
+        "and the calls. `0%` stands by cold. Default: none; all regions are active.",
+    )
+    failback: Span = Field(
+        default=30 * SECOND,
+        description="After such a takeover the active regions get the calls back when they have "
+        "had all that is wanted ready for this long. Default 30s.",
     )
     zones: Literal["even", "any"] = Field(
         default="even",
