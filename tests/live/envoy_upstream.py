@@ -2,7 +2,8 @@
 
     python envoy_upstream.py http|proxy <host> <port> <name>
 
-HTTP: answers any path with JSON about the request. `/sleep/0.5` takes half a second,
+HTTP: answers any path with JSON about the request. `/sleep/0.5` takes half a second, `/work/0.5`
+does too, but waits until no other is at work (a service with one slot),
 `/status/503` answers so, `/flaky` answers 503 to the first request that this server gets with
 an x-key header's value; `/ready` answers 200, or what a PUT to `/ready/503` told it to.
 PROXY: reads a PROXY protocol v2 header (the specification's section 2.2), answers with JSON
@@ -23,6 +24,7 @@ class Instance:
         self.name = name
         self.ready = 200
         self.seen: set[str] = set()
+        self.slot = asyncio.Lock()
 
     async def http(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -47,6 +49,9 @@ class Instance:
         parts = path.strip("/").split("/")
         if parts[0] == "sleep":
             await asyncio.sleep(float(parts[1]))
+        elif parts[0] == "work":
+            async with self.slot:
+                await asyncio.sleep(float(parts[1]))
         elif parts[0] == "status":
             return int(parts[1])
         elif parts[0] == "flaky" and headers["x-key"] not in self.seen:

@@ -4,14 +4,15 @@ import asyncio
 import dataclasses
 import json
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from seakeep.engines.local.envoy.config import write_config
 from seakeep.engines.local.envoy.paths import access_log
-from seakeep.model.limits import LimitPer, LimitScope, RateLimit
+from seakeep.model.limits import LimitPer, LimitScope, Priority, RateLimit, Shed
 from seakeep.model.system import Balance, Call, Edge, Prefer, Route
-from seakeep.model.time import SECOND
+from seakeep.model.time import MILLISECOND, SECOND
 from tests.live.envoy_rig import Rig, ask, rig, service, system, until, zone
 
 pytestmark = pytest.mark.live
@@ -170,6 +171,101 @@ def test_a_changed_limit_touches_no_listener_and_a_changed_route_no_bucket() -> 
         asyncio.run(admin.await_taken(write_config(system(none), "us", made.book, made.layout)))
         assert statuses(made, 10) == {200: 10}
         assert asyncio.run(admin.listeners_changed()) == listeners
+
+
+def test_a_saturated_service_sheds_by_priority_and_says_when_to_come_again() -> None:
+    """Its one slot takes 20 ms a request. 44 clients that ask again at once are too many."""
+    shed = Shed(latency=100 * MILLISECOND, header="x-priority", at_least=2)
+    route = Route(path="/work", priority=Priority.SHEDDABLE)
+    web = service("web", shed=shed, timeout=10 * SECOND, routes=(Route(), route))
+    with rig(system(web)) as made:
+        start(made)
+        well = asyncio.run(crowd(made, {"critical": 1, "normal": 1}, 2.0, "/work/0.005"))
+        assert not well["normal"][503]
+        found = asyncio.run(crowd(made, {"critical": 4, "normal": 4, "": 36}, 4.0, "/work/0.02"))
+        assert found["critical"][200] > 0
+        assert found["critical"][503] == 0
+        assert found[""][503] > 0, "by the route they are sheddable"
+
+        def refused(name: str) -> float:
+            return found[name][503] / found[name].total()
+
+        assert refused("") > 2 * refused("normal")
+        (reading,) = asyncio.run(made.admin("us").traffic())
+        assert reading.shed == sum(each[503] for each in found.values())
+        assert reading.failures == 0
+        assert reading.requests == sum(each[200] for each in (*well.values(), *found.values()))
+        answers = [made.get("/status/503"), made.get("/")]
+        assert [answer.status for answer in answers] == [503, 200]
+        assert "retry-after" not in answers[0].headers, "that one is the service's own"
+
+
+async def crowd(
+    made: Rig, clients: dict[str, int], lasts_s: float, path: str
+) -> dict[str, Counter[int]]:
+    """Statuses by priority of so many clients each. A refused client waits as long as work takes
+    before it asks again."""
+    found: dict[str, Counter[int]] = {name: Counter() for name in clients}
+    loop = asyncio.get_running_loop()
+    end = loop.time() + lasts_s
+
+    async def client(priority: str) -> None:
+        headers = {"x-priority": priority} if priority else {}
+        while loop.time() < end:
+            answer = await asyncio.to_thread(made.get, path, headers=headers)
+            found[priority][answer.status] += 1
+            if answer.status != 200:
+                assert answer.headers["retry-after"] == "1"
+                await asyncio.sleep(0.02)
+
+    loop.set_default_executor(ThreadPoolExecutor(max_workers=64))
+    await asyncio.gather(*(client(name) for name, count in clients.items() for _ in range(count)))
+    return found
+
+
+def test_the_priority_of_a_route_holds_whatever_a_client_says() -> None:
+    shed = Shed(latency=MILLISECOND, at_least=1)
+    routes = (Route(path="/a", priority=Priority.CRITICAL), Route(priority=Priority.SHEDDABLE))
+    with rig(system(service("web", shed=shed, routes=routes))) as made:
+        start(made)
+        found = asyncio.run(crowd(made, {"critical": 8}, 2.0, "/work/0.02"))
+        assert found["critical"][503] > 0
+        found = asyncio.run(crowd(made, {"sheddable": 8}, 2.0, "/a"))
+        assert set(found["sheddable"]) == {200}
+
+
+def test_a_flood_is_held_at_the_edge_and_the_others_are_served() -> None:
+    """One client sends as much as it can through the edge by which the others come."""
+    web = service("web", limit=(RateLimit(rate_per_s=20, burst=20, per=LimitPer.CLIENT),))
+    with rig(system(web)) as made:
+        start(made)
+
+        async def together() -> tuple[Counter[int], Counter[int]]:
+            others: Counter[int] = Counter()
+            flood: Counter[int] = Counter()
+            loop = asyncio.get_running_loop()
+            end = loop.time() + 4.0
+
+            async def ask_from(source: str, found: Counter[int], pause_s: float) -> None:
+                while loop.time() < end:
+                    found[
+                        (await asyncio.to_thread(made.get, "/work/0.001", source=source)).status
+                    ] += 1
+                    await asyncio.sleep(pause_s)
+
+            await asyncio.gather(
+                *(ask_from("127.9.9.1", flood, 0.0) for _ in range(8)),
+                *(ask_from(f"127.9.8.{n}", others, 0.1) for n in range(10)),
+            )
+            return others, flood
+
+        others, flood = asyncio.run(together())
+        assert set(others) == {200}
+        assert flood[200] <= 20 + 20 * 5
+        assert flood[429] > flood[200]
+        (reading,) = asyncio.run(made.admin("us").traffic())
+        assert reading.limited == flood[429]
+        assert reading.requests == others[200] + flood[200], "the service saw nothing of it"
 
 
 def test_the_rate_is_kept() -> None:

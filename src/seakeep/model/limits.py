@@ -52,6 +52,10 @@ class Priority(StrEnum):
     SHEDDABLE = "sheddable"
 
 
+NORMAL_FACTOR = 2
+"""How many times later than sheddable ones normal requests begin to be refused."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shed:
     """When a region's balancer refuses requests of a service that is saturated."""
@@ -62,3 +66,6 @@ class Shed:
     as long, fewer normal ones; critical ones always are."""
     header: str | None = None
     """Its value is a request's priority, where it names one; else the route's holds."""
+    at_least: int = 10
+    """Requests of each priority that a balancer lets in at once however late answers are. It is
+    also where its bound begins when it has just been started."""

@@ -119,12 +119,20 @@ class ShedPart(Part):
         "`priority` of the route holds.",
     )
 
+    at_least: int = Field(
+        default=10,
+        ge=1,
+        le=500,
+        description="Requests of each priority that each edge lets in at once however late answers "
+        "are, and where it begins after a start. Default 10.",
+    )
+
     @classmethod
     def expand(cls, value: Any) -> Any:
         return {"latency": value} if isinstance(value, str) else value
 
     def shed(self) -> Shed:
-        return Shed(latency=self.latency, header=self.header)
+        return Shed(latency=self.latency, header=self.header, at_least=self.at_least)
 
 
 def priority(name: PriorityName) -> Priority:

@@ -8,7 +8,7 @@ Clusters of a region: `web` as callers in the region see it, `web@a` as callers 
 from pathlib import Path
 
 from seakeep.engines.local.envoy.paths import Json, watched
-from seakeep.engines.local.envoy.routes import duration
+from seakeep.engines.local.envoy.units import duration
 from seakeep.model.ids import RegionName
 from seakeep.model.system import (
     BalancePolicy,

@@ -24,6 +24,7 @@ from seakeep.engines.local.envoy.limits import (
 )
 from seakeep.engines.local.envoy.paths import Json, access_log, filter_path, routes_path, watched
 from seakeep.engines.local.envoy.routes import edge_hosts, service_hosts
+from seakeep.engines.local.envoy.shed import local_reply, refusal, shed_filters
 from seakeep.engines.local.layout import Layout
 from seakeep.model.ids import RegionName, ServiceName
 from seakeep.model.observation import Address
@@ -148,7 +149,9 @@ def _edge(system: System, region: RegionName, book: AddressBook, layout: Layout)
     log = access_log(layout, region)
     if edge_hosts(system):
         manager = _http_manager("edge", routes_path(layout, region, EDGE), log)
+        routed = [service for service in system.services.values() if service.routes]
         _limit(manager, layout, region, EDGE)
+        _shed(manager, routed)
         manager |= {
             "use_remote_address": True,
             "xff_num_trusted_hops": system.edge.trusted_hops,
@@ -183,6 +186,7 @@ def _internal(
             routes = routes_path(layout, region, _internal_name(cluster))
             manager = _inner(_http_manager("internal", routes, log))
             _limit(manager, layout, region, _internal_name(cluster))
+            _shed(manager, [service])
             chain = _network_filter(manager)
         else:
             chain = _tcp_proxy(service, cluster, "internal", log)
@@ -269,30 +273,30 @@ def _limit(manager: Json, layout: Layout, region: RegionName, name: str) -> None
         }
         for kind in KINDS
     ]
-    manager["access_log"].append(
-        {
-            "name": "envoy.access_loggers.stats",
-            "filter": {"response_flag_filter": {"flags": ["RL"]}},
-            "typed_config": {
-                "@type": TYPE + "envoy.extensions.access_loggers.stats.v3.Config",
-                "stats_scope": {"prefix": METADATA},
-                "counters": [
-                    {
-                        "stat": {
-                            "name": "limited",
-                            "tags": [
-                                {
-                                    "name": "service",
-                                    "value_format": f"%METADATA(ROUTE:{METADATA}:service)%",
-                                }
-                            ],
-                        },
-                        "value_fixed": 1,
-                    }
-                ],
-            },
-        }
-    )
+    manager["access_log"].append(_counter("limited", {"response_flag_filter": {"flags": ["RL"]}}))
+
+
+def _shed(manager: Json, services: Sequence[Service]) -> None:
+    """Put the filters that shed behind those of limits, and count what they refuse."""
+    filters = shed_filters(services)
+    if filters:
+        manager["http_filters"][-1:-1] = filters
+        manager["local_reply_config"] = local_reply()
+        manager["access_log"].append(_counter("shed", refusal()))
+
+
+def _counter(name: str, which: Json) -> Json:
+    """Counts answers by service: `seakeep.<name>.service.<service>`."""
+    service = {"name": "service", "value_format": f"%METADATA(ROUTE:{METADATA}:service)%"}
+    return {
+        "name": "envoy.access_loggers.stats",
+        "filter": which,
+        "typed_config": {
+            "@type": TYPE + "envoy.extensions.access_loggers.stats.v3.Config",
+            "stats_scope": {"prefix": METADATA},
+            "counters": [{"stat": {"name": name, "tags": [service]}, "value_fixed": 1}],
+        },
+    }
 
 
 def _inner(manager: Json) -> Json:

@@ -10,6 +10,9 @@ from collections.abc import Iterable
 
 from seakeep.engines.local.envoy.limits import metadata_of
 from seakeep.engines.local.envoy.paths import Json
+from seakeep.engines.local.envoy.shed import switched_on
+from seakeep.engines.local.envoy.units import duration
+from seakeep.model.limits import Priority
 from seakeep.model.system import BalancePolicy, Protocol, Route, Service, System
 from seakeep.model.time import MILLISECOND, Duration
 
@@ -24,11 +27,6 @@ RETRY_ANY = "connect-failure,refused-stream,reset-before-request"
 
 HOST_ATTEMPTS_MAX = 5
 """How often Envoy draws again when it drew an endpoint that this request has tried."""
-
-
-def duration(value: Duration) -> str:
-    """A protobuf duration: `0.250000000s`."""
-    return f"{value // 1_000_000_000}.{value % 1_000_000_000:09d}s"
 
 
 def per_try_timeout(service: Service) -> Duration:
@@ -75,8 +73,25 @@ def routes_to(service: Service, cluster: str, index: int | None = None) -> list[
     """The entries for one route of the spec, by its place among the service's; without `index`,
     those for all requests."""
     route = Route() if index is None else service.routes[index]
-    metadata = metadata_of(service, index)
-    return [{**entry, "metadata": metadata} for entry in _entries(service, cluster, route)]
+    said = {"metadata": metadata_of(service, index)}
+    found = []
+    for header, priority in _priorities(service, route):
+        enabled = switched_on(service, priority)
+        filters = {"typed_per_filter_config": enabled} if enabled else {}
+        for entry in _entries(service, cluster, route):
+            match = {**entry["match"], "headers": [*entry["match"].get("headers", ()), *header]}
+            found.append({**entry, "match": match if header else entry["match"], **said, **filters})
+    return found
+
+
+def _priorities(service: Service, route: Route) -> list[tuple[list[Json], Priority]]:
+    """(headers that a request must have for it, priority), the first that fits holds."""
+    found: list[tuple[list[Json], Priority]] = []
+    if service.shed is not None and service.shed.header is not None:
+        for priority in Priority:
+            value = {"exact": priority.value, "ignore_case": True}
+            found.append(([{"name": service.shed.header, "string_match": value}], priority))
+    return [*found, ([], route.priority)]
 
 
 def _entries(service: Service, cluster: str, route: Route) -> list[Json]:
