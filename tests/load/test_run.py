@@ -34,7 +34,7 @@ def free_port():
 
 def adds_up(snapshot):
     total = snapshot.total
-    return total.due == total.ok + total.failures + total.in_flight
+    return total.due == (total.ok + sum(total.declined.values()) + total.failures + total.in_flight)
 
 
 def test_every_due_request_is_sent_and_counted_once(serving, answering):
@@ -135,6 +135,9 @@ REPLIES = {
     "404": (b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", False, Result.CLIENT_ERROR, 404),
     "429": (b"HTTP/1.1 429 Slow down\r\nContent-Length: 0\r\n\r\n", False, Result.LIMITED, 429),
     "503": (b"HTTP/1.1 503 No\r\nContent-Length: 3\r\n\r\nno\n", False, Result.SERVER_ERROR, 503),
+    "503, come again": (
+        b"HTTP/1.1 503 No\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n", False, Result.SHED, 503,
+    ),
     "nothing": (b"", True, Result.RESET, None),
     "half an answer": (
         b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", True, Result.RESET, None,
@@ -174,6 +177,10 @@ def test_every_end_has_its_class(serving, answering, name):
     assert adds_up(final)
     if result.ok:
         assert final.total.ok == 5
+    elif result.declined:
+        assert final.total.declined == {result: 5}
+        assert final.total.failures == 0
+        assert run.failures() == []
     else:
         assert final.total.failed == {result: 5}
         assert {failure.status for failure in run.failures()} == {status}

@@ -1,5 +1,6 @@
 """How a load run is shown: the line while it runs, the table when it has ended, the notes."""
 
+from collections.abc import Mapping
 from typing import TextIO
 
 from rich import box
@@ -7,6 +8,7 @@ from rich.table import Table
 
 from seakeep.cli.output import QuietConsole
 from seakeep.load.replay import ReplayReport
+from seakeep.load.results import Result
 from seakeep.load.snapshot import Latencies, Snapshot, SourceSnapshot
 from seakeep.model.time import MILLISECOND, SECOND, Duration, in_seconds
 
@@ -16,9 +18,9 @@ PLAIN_WIDTH = 200
 CLEAR_LINE = "\r\x1b[K"
 
 
-WIDE = ("source", "edge", "requests", "ok", "failed", "rps", "p50", "p90", "p99", "p99.9", "max",
-        "late")  # fmt: skip
-NARROW = ("source", "requests", "failed", "rps", "p50", "p99", "max", "late")
+WIDE = ("source", "edge", "requests", "ok", "declined", "failed", "rps", "p50", "p90", "p99", "p99.9",
+        "max", "late")  # fmt: skip
+NARROW = ("source", "requests", "declined", "failed", "rps", "p50", "p99", "max", "late")
 WIDE_FROM = 120
 """Columns of the terminal from which all figures fit; narrower ones get the main figures."""
 
@@ -27,7 +29,8 @@ def show(final: Snapshot, file: TextIO) -> None:
     """The table: a row per source, and their total when there are several."""
     console = QuietConsole(file=file, width=None if file.isatty() else PLAIN_WIDTH, highlight=False)
     is_wide = console.width >= WIDE_FROM
-    columns = WIDE if is_wide else NARROW
+    hidden = () if final.total.declined else ("declined",)
+    columns = [name for name in (WIDE if is_wide else NARROW) if name not in hidden]
     table = Table(
         box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1 if is_wide else 0)
     )
@@ -41,10 +44,13 @@ def show(final: Snapshot, file: TextIO) -> None:
         cells = _cells(source, final.elapsed)
         if not is_wide:
             cells["failed"] = f"{source.failures:,}"
+            cells["declined"] = f"{sum(source.declined.values()):,}"
         table.add_row(*(cells[name] for name in columns))
     console.print(table)
     if not is_wide and final.total.failures:
-        console.print(f"failed: {_failed(final.total)}", markup=False)
+        console.print(f"failed: {_by_class(final.total.failed)}", markup=False)
+    if not is_wide and final.total.declined:
+        console.print(f"declined: {_by_class(final.total.declined)}", markup=False)
 
 
 def _cells(source: SourceSnapshot, elapsed: Duration) -> dict[str, str]:
@@ -55,7 +61,8 @@ def _cells(source: SourceSnapshot, elapsed: Duration) -> dict[str, str]:
         "edge": _edges(source),
         "requests": f"{source.due:,}",
         "ok": f"{source.ok:,}",
-        "failed": _failed(source),
+        "declined": _by_class(source.declined),
+        "failed": _by_class(source.failed),
         "rps": f"{source.due / seconds:,.1f}" if seconds else "-",
         "p50": format_latency(total.p50),
         "p90": format_latency(total.p90),
@@ -75,10 +82,10 @@ def _edges(source: SourceSnapshot) -> str:
     return ", ".join(f"{name} {count / total:.0%}" for name, count in ranked)
 
 
-def _failed(source: SourceSnapshot) -> str:
+def _by_class(counts: Mapping[Result, int]) -> str:
     """`0`, or `12 (5xx 10, reset 2)`."""
-    parts = ", ".join(f"{result.value} {count:,}" for result, count in source.failed.items())
-    return f"{source.failures:,} ({parts})" if parts else "0"
+    parts = ", ".join(f"{result.value} {count:,}" for result, count in counts.items())
+    return f"{sum(counts.values()):,} ({parts})" if parts else "0"
 
 
 def _plain(name: str) -> str:
@@ -146,9 +153,11 @@ def progress_line(now: Snapshot, duration: Duration | None) -> str:
     total = now.total
     whole = f" of {in_seconds(duration):.0f}s" if duration is not None else ""
     late = f"  late {total.late:,}" if total.late else ""
+    declined = sum(total.declined.values())
+    away = f"  declined {declined:,}" if declined else ""
     return (
         f"{in_seconds(now.elapsed):.0f}s{whole}  {total.rps:,.0f}/s  {_pair(total.interval)}"
-        f"  failed {total.failures:,}  in flight {total.in_flight:,}{late}"
+        f"{away}  failed {total.failures:,}  in flight {total.in_flight:,}{late}"
     )
 
 

@@ -66,12 +66,12 @@ class HttpClient:
             ) as response:
                 async for _ in response.content.iter_any():
                     pass
-                status = response.status
+                status, again = response.status, "Retry-After" in response.headers
         except TimeoutError:
             return Answer(result=Result.TIMEOUT, detail="timed out")
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return answer_of_error(error)
-        result = result_of_status(status)
+        result = result_of_status(status, retry_after=again)
         return Answer(result=result, status=status, detail="" if result.ok else f"HTTP {status}")
 
     def _base(self, target: Target) -> tuple[str, dict[str, str]]:

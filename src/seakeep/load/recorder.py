@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from seakeep.load.histogram import Histogram, exact_percentiles, merge
 from seakeep.load.plan import Lane
-from seakeep.load.results import FAILURES, Answer, Failure, Result
+from seakeep.load.results import DECLINED, FAILURES, Answer, Failure, Result
 from seakeep.load.snapshot import ClientState, Latencies, SecondRow, Snapshot, SourceSnapshot
 from seakeep.model.ids import RegionName
 from seakeep.model.time import MILLISECOND, SECOND, Duration, Instant, in_seconds
@@ -29,6 +29,7 @@ class _Cell:
 
     open: int = 0
     ok: int = 0
+    declined: int = 0
     failed: int = 0
     latencies: list[Duration] = field(default_factory=list)
 
@@ -38,6 +39,7 @@ class _Interval:
     """What ended since the last tick."""
 
     ok: int = 0
+    declined: int = 0
     failed: int = 0
     latencies: list[Duration] = field(default_factory=list)
 
@@ -79,6 +81,8 @@ class SourceRecorder:
         for place in (cell, self.interval):
             if result.ok:
                 place.ok += 1
+            elif result.declined:
+                place.declined += 1
             else:
                 place.failed += 1
             if result.timed:
@@ -92,7 +96,8 @@ class SourceRecorder:
         if elapsed >= INTERVAL_MIN:
             self.last = self.interval
             self.interval = _Interval()
-            self.rps = (self.last.ok + self.last.failed) / in_seconds(elapsed)
+            ended = self.last.ok + self.last.declined + self.last.failed
+            self.rps = ended / in_seconds(elapsed)
         self._close_cells(now)
         closed = self.interval_histogram
         if closed is not None:
@@ -124,7 +129,13 @@ class SourceRecorder:
 def _row(second: int, cell: _Cell) -> SecondRow:
     p50, p99 = exact_percentiles(cell.latencies, (50, 99))
     return SecondRow(
-        second=second, ok=cell.ok, failed=cell.failed, open=cell.open, p50=p50, p99=p99
+        second=second,
+        ok=cell.ok,
+        declined=cell.declined,
+        failed=cell.failed,
+        open=cell.open,
+        p50=p50,
+        p99=p99,
     )
 
 
@@ -186,7 +197,7 @@ class Recorder:
     ) -> None:
         source = self.sources[lane]
         source.count_end(due, answer.result, ended_at - began_at - due)
-        if answer.result.ok:
+        if answer.result.ok or answer.result.declined:
             return
         if len(self.failures) == FAILURES_KEPT:
             self.failures_forgotten += 1
@@ -243,7 +254,8 @@ class Recorder:
             due=source.due,
             sent=source.sent,
             ok=_ok(source.counts),
-            failed=_failed(source.counts),
+            declined=_counted(source.counts, DECLINED),
+            failed=_counted(source.counts, FAILURES),
             late=source.late,
             in_flight=source.in_flight,
             rps=source.rps,
@@ -263,7 +275,8 @@ class Recorder:
             due=sum(source.due for source in self.sources),
             sent=sum(source.sent for source in self.sources),
             ok=_ok(counts),
-            failed=_failed(counts),
+            declined=_counted(counts, DECLINED),
+            failed=_counted(counts, FAILURES),
             late=sum(source.late for source in self.sources),
             in_flight=self.in_flight,
             rps=sum(source.rps for source in self.sources),
@@ -290,8 +303,8 @@ def _ok(counts: Counter[Result]) -> int:
     return counts[Result.OK_2XX] + counts[Result.OK_3XX]
 
 
-def _failed(counts: Counter[Result]) -> dict[Result, int]:
-    return {result: counts[result] for result in FAILURES if counts[result]}
+def _counted(counts: Counter[Result], which: tuple[Result, ...]) -> dict[Result, int]:
+    return {result: counts[result] for result in which if counts[result]}
 
 
 def _exact(values: list[Duration]) -> Latencies:

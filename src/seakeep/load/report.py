@@ -85,6 +85,8 @@ def _source(source: SourceSnapshot, seconds: float) -> dict[str, Any]:
         "requests_by_region": dict(source.regions),
         "requests": source.due,
         "ok": source.ok,
+        "declined": sum(source.declined.values()),
+        "declined_by_class": {result.value: n for result, n in source.declined.items()},
         "failed": source.failures,
         "failed_by_class": {result.value: n for result, n in source.failed.items()},
         "in_flight": source.in_flight,
@@ -118,6 +120,7 @@ def _row(row: SecondRow) -> dict[str, Any]:
     return {
         "second": row.second,
         "ok": row.ok,
+        "declined": row.declined,
         "failed": row.failed,
         "p50_ms": _ms(row.p50),
         "p99_ms": _ms(row.p99),

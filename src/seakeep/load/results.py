@@ -1,6 +1,7 @@
 """How one request ended, as the client that sent it saw it.
 
-Every end has exactly one name, so that counts add up: due = ok + failed + still in flight.
+Every end has exactly one name, so that counts add up: due = ok + declined + failed + still in
+flight.
 Latency runs from the instant at which the request was *due*, never from when it was sent, so
 that a stall of the server, or of this client, is felt by every request that fell into it.
 """
@@ -19,6 +20,8 @@ class Result(StrEnum):
     CLIENT_ERROR = "4xx"
     """Other than 429."""
     LIMITED = "429"
+    SHED = "shed"
+    """503 with Retry-After: a server that has too much to do says so, and when to come again."""
     SERVER_ERROR = "5xx"
     REFUSED = "refused"
     """No connection could be made."""
@@ -39,6 +42,11 @@ class Result(StrEnum):
         return self in (Result.OK_2XX, Result.OK_3XX)
 
     @property
+    def declined(self) -> bool:
+        """Whether it was turned away on purpose: no failure, if that is what one asked for."""
+        return self in (Result.LIMITED, Result.SHED)
+
+    @property
     def timed(self) -> bool:
         """Whether its latency belongs into the percentiles: a served request's, and that of
         one that timed out (for which the figure is a lower bound). A fast failure would
@@ -46,13 +54,16 @@ class Result(StrEnum):
         return self.ok or self is Result.TIMEOUT
 
 
-FAILURES = tuple(result for result in Result if not result.ok)
+DECLINED = tuple(result for result in Result if result.declined)
+FAILURES = tuple(result for result in Result if not result.ok and not result.declined)
 
 
-def result_of_status(status: int) -> Result:
+def result_of_status(status: int, *, retry_after: bool = False) -> Result:
     """The class of an HTTP status code. A 1xx as final answer is a protocol error."""
     if status == 429:
         return Result.LIMITED
+    if status == 503 and retry_after:
+        return Result.SHED
     by_hundred = {
         2: Result.OK_2XX,
         3: Result.OK_3XX,

@@ -34,9 +34,10 @@ class SourceSnapshot:
     regions: Mapping[RegionName, int]
     """Requests that ended, by whose edge they went to; those that found none are not here."""
     due: int
-    """Requests whose time came. due = ok + failed + in flight."""
+    """Requests whose time came. due = ok + declined + failed + in flight."""
     sent: int
     ok: int
+    declined: Mapping[Result, int]
     failed: Mapping[Result, int]
     late: int
     in_flight: int
@@ -91,6 +92,7 @@ class SecondRow:
     second: int
     """Since the start."""
     ok: int
+    declined: int
     failed: int
     open: int
     """Still in flight: the row may change."""
