@@ -33,6 +33,7 @@ class Story:
         self.asked: dict[str, float] = dict.fromkeys(what.regions, 0.0)
         self.applied: dict[str, AppliedLimit] = {}
         self.down: set[str] = set()
+        self.down_since = 0
         self.deaf: set[str] = set()
         self.reasons: list[str] = []
 
@@ -60,7 +61,8 @@ class Story:
             for region, asked in sorted(self.asked.items())
         ]
         parts = [
-            replace(part, running=part.region not in self.down) for part in parts_of(self.what)
+            replace(part, running=part.region not in self.down, changed_at=self.down_since)
+            for part in parts_of(self.what)
         ]
         view = view_of(
             self.what,
@@ -162,8 +164,10 @@ def test_a_region_that_wakes_up_gets_through_at_once_and_its_part_within_seconds
 def test_a_balancer_that_is_down_gets_nothing_and_comes_back_to_its_part() -> None:
     story = Story(system(SHARED))
     story.settle(us=400.0, eu=400.0)
-    story.down = {"eu"}
-    for _ in range(10):
+    story.down, story.down_since = {"eu"}, story.at
+    for _ in range(9):
+        assert story.step(us=400.0) == [], "it may be back at once"
+    for _ in range(5):
         story.step(us=400.0)
     assert story.applied["us"].rate_per_s == pytest.approx(100.0)
     story.down = set()

@@ -18,8 +18,8 @@ PLAIN_WIDTH = 200
 CLEAR_LINE = "\r\x1b[K"
 
 
-WIDE = ("source", "edge", "requests", "ok", "declined", "failed", "rps", "p50", "p90", "p99", "p99.9",
-        "max", "late")  # fmt: skip
+WIDE = ("source", "edge", "requests", "ok", "declined", "failed", "rps", "p50", "p90", "p99",
+        "p99.9", "max", "late")  # fmt: skip
 NARROW = ("source", "requests", "declined", "failed", "rps", "p50", "p99", "max", "late")
 WIDE_FROM = 120
 """Columns of the terminal from which all figures fit; narrower ones get the main figures."""

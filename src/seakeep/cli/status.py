@@ -167,7 +167,9 @@ def _services(document: dict[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     scaled = any(item["scale"] for item in document["services"])
     scale = ("MIN-MAX", "SCALED ON") if scaled else ()
-    for name in ("SERVICE", "READY", *regions, "REQ/S", "FAILED/S", *scale):
+    guarded = any(item["guarded"] for item in document["services"])
+    refused = ("LIMITED/S", "SHED/S") if guarded else ()
+    for name in ("SERVICE", "READY", *regions, "REQ/S", "FAILED/S", *refused, *scale):
         table.add_column(name, justify="left" if name in ("SERVICE", "SCALED ON") else "right")
     for item in document["services"]:
         enough = item["ready"] >= item["wanted"]
@@ -177,6 +179,7 @@ def _services(document: dict[str, Any]) -> Table:
             *(str(item["regions"].get(name, 0)) for name in regions),
             f"{item['requests_per_s']:g}",
             f"{item['failures_per_s']:g}",
+            *((f"{item['limited_per_s']:g}", f"{item['shed_per_s']:g}") if guarded else ()),
             *(_scale(item["scale"]) if scaled else ()),
         )
     return table

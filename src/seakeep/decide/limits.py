@@ -14,8 +14,9 @@ once, and is seen to ask for more.
 Nothing is moved while every region has what it needs. If one does not, and would get noticeably
 more (a tenth of an even part), all shares are made anew, every 2 s at most. What is taken is taken
 before it is given: a share rises only by what balancers have said that they have given up, so the
-shares never add up to more than the budget. The exception is a balancer that was down: it comes
-back with its last share, for the second or two until it is told the new one.
+shares never add up to more than the budget. A balancer that goes down keeps its share for 10 s.
+The exception is one that was down for longer: it comes back with its last share, for the second or
+two until it is told the new one.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,7 +29,7 @@ from seakeep.model.decision import Decision, Reason
 from seakeep.model.ids import RegionName, ServiceName
 from seakeep.model.limits import LimitScope, limit_key
 from seakeep.model.observation import PartKind
-from seakeep.model.system import System
+from seakeep.model.system import System, is_guarded
 from seakeep.model.time import MILLISECOND, SECOND, Duration, Instant, in_seconds
 from seakeep.model.view import View
 
@@ -38,6 +39,8 @@ MEASURED_OVER: Duration = SECOND
 RISES_OVER_S = 1.0
 FALLS_OVER_S = 10.0
 CHANGE_EVERY_MIN: Duration = 2 * SECOND
+KEPT_FOR: Duration = 10 * SECOND
+"""After a balancer went down, until its share is given to others."""
 MARGIN = 1.25
 """A region has what it needs while its share is its demand times this."""
 FLOOR_FRACTION = 0.1
@@ -155,11 +158,7 @@ class LimitsController:
 
 def _guarded(system: System) -> frozenset[ServiceName]:
     """Services of which something may be refused."""
-    return frozenset(
-        name
-        for name, service in system.services.items()
-        if service.limit or service.shed or any(route.limit for route in service.routes)
-    )
+    return frozenset(name for name, service in system.services.items() if is_guarded(service))
 
 
 def _shared(system: System) -> list[Shared]:
@@ -274,7 +273,8 @@ class _Ask:
         self._memory = memory
         self._flows = flows
         self._all = tuple(system.regions)
-        self._up = tuple(name for name in self._all if _edge_runs(view, name))
+        self._up = tuple(name for name in self._all if _is_counted(view, name))
+        self._running = frozenset(name for name in self._up if _edge_runs(view, name))
         self.sent: dict[Key, Sent] = {}
         self.actions: list[SetLimit] = []
         self.reasons: list[Reason] = []
@@ -337,7 +337,7 @@ class _Ask:
         }
         free = shared.budget_per_s - sum(held.values())
         for region, share in shares.items():
-            if share == current[region]:
+            if share == current[region] or region not in self._running:
                 continue
             more = share - held[region]
             if more > free + taken:
@@ -419,6 +419,13 @@ def limit_id(key: Key, sent: Sent) -> str:
     """`limit:us-east:web:0:125.5`, with `.t2` for a second try."""
     retry = f".t{sent.tries}" if sent.tries > 1 else ""
     return f"limit:{key[0]}:{key[1]}:{sent.rate_per_s:.9g}{retry}"
+
+
+def _is_counted(view: View, region: RegionName) -> bool:
+    """Whether the region has a share. One whose balancer has just gone, or has not come yet,
+    keeps it for a while: it will most likely need it again at once."""
+    part = view.parts.get(f"edge:{region}")
+    return part is None or part.running or view.at < part.changed_at + KEPT_FOR
 
 
 def _edge_runs(view: View, region: RegionName) -> bool:

@@ -460,6 +460,11 @@ def in_zone(host: str, zone: str) -> bool:
     return host == zone or host.endswith(f".{zone}")
 
 
+def is_guarded(service: Service) -> bool:
+    """Whether requests to it may be refused: it has a limit, or sheds."""
+    return bool(service.limit or service.shed or any(route.limit for route in service.routes))
+
+
 def nodes_of(system: System) -> tuple[Node, ...]:
     """All nodes, in the order of the file."""
     return tuple(

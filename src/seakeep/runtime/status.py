@@ -6,7 +6,9 @@
                "dns": {...part, "address", "digest"},
                "zones": [{"name", "nodes": [{...part, "instances": [...]}]}]}],
  "services": [{"name", "wanted", "ready", "total", "regions": {region: ready},
-               "requests_per_s", "failures_per_s",
+               "requests_per_s", "failures_per_s", "limited_per_s", "shed_per_s",
+               "guarded": whether it has a limit or sheds,
+               "shares": {limit: {region: requests/s that it may let through, once it was told}},
                "scale": {"min", "max", "load": instances that the load takes,
                          "regions": {region: wanted},
                          "metrics": [{"metric", "unit", "value" | null, "target",
@@ -28,7 +30,7 @@ from seakeep.decide.dns_hosts import hosts_of
 from seakeep.decide.scaling_memory import Scaling
 from seakeep.decide.scaling_metrics import WORDS
 from seakeep.model.observation import Address, PartState, TrafficReading
-from seakeep.model.system import Dns, Service, System, has_held
+from seakeep.model.system import Dns, Service, System, has_held, is_guarded
 from seakeep.model.time import SECOND, Instant, in_seconds
 from seakeep.model.view import Health, InstanceView, View
 
@@ -41,10 +43,14 @@ NO_SERVERS: Mapping[str, Address] = {}
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Requests and failures per second of one service in one region."""
+    """Requests per second, and what became of them, of one service in one region."""
 
     requests_per_s: float
     failures_per_s: float
+    limited_per_s: float
+    """Beside the requests: refused by a limit (429)."""
+    shed_per_s: float
+    """Beside the requests: refused by shedding (503)."""
 
 
 class Rates:
@@ -68,6 +74,8 @@ class Rates:
                 self.now[key] = Rate(
                     (reading.requests - before.requests) / elapsed_s,
                     (reading.failures - before.failures) / elapsed_s,
+                    max(0, reading.limited - before.limited) / elapsed_s,
+                    max(0, reading.shed - before.shed) / elapsed_s,
                 )
                 self._before[key] = (at, reading)
             else:
@@ -193,6 +201,15 @@ def _instance(item: InstanceView, view: View) -> Document:
     }
 
 
+def _shares(service: str, view: View) -> Document:
+    """Of limits of the service and of its routes (`web:0`, `web.1:0`)."""
+    found: Document = {}
+    for (region, limit), applied in view.limits.items():
+        if limit.partition(":")[0].partition(".")[0] == service:
+            found.setdefault(limit, {})[region] = round(applied.rate_per_s, 3)
+    return found
+
+
 def _service(
     name: str, system: System, view: View, rates: Rates, scaling: Scaling | None
 ) -> Document:
@@ -210,6 +227,10 @@ def _service(
         "regions": by_region,
         "requests_per_s": round(sum(rate.requests_per_s for rate in mine), 1),
         "failures_per_s": round(sum(rate.failures_per_s for rate in mine), 1),
+        "limited_per_s": round(sum(rate.limited_per_s for rate in mine), 1),
+        "shed_per_s": round(sum(rate.shed_per_s for rate in mine), 1),
+        "guarded": is_guarded(system.services[name]),
+        "shares": _shares(name, view),
         "scale": None if scaling is None else _scale(system.services[name], scaling),
     }
 
