@@ -2,7 +2,7 @@
 
     python envoy_upstream.py http|proxy <host> <port> <name>
 
-HTTP: answers any path with JSON about the request. `/sleep/0.5` takes half a second, `/work/0.5`
+HTTP: answers any path with JSON about the request. `/sleep/0.5` takes half a second, `/busy/0.5`
 does too, but waits until no other is at work (a service with one slot),
 `/status/503` answers so, `/flaky` answers 503 to the first request that this server gets with
 an x-key header's value; `/ready` answers 200, or what a PUT to `/ready/503` told it to.
@@ -49,7 +49,7 @@ class Instance:
         parts = path.strip("/").split("/")
         if parts[0] == "sleep":
             await asyncio.sleep(float(parts[1]))
-        elif parts[0] == "work":
+        elif parts[0] == "busy":
             async with self.slot:
                 await asyncio.sleep(float(parts[1]))
         elif parts[0] == "status":

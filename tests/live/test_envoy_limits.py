@@ -176,13 +176,13 @@ def test_a_changed_limit_touches_no_listener_and_a_changed_route_no_bucket() -> 
 def test_a_saturated_service_sheds_by_priority_and_says_when_to_come_again() -> None:
     """Its one slot takes 20 ms a request. 44 clients that ask again at once are too many."""
     shed = Shed(latency=100 * MILLISECOND, header="x-priority", at_least=2)
-    route = Route(path="/work", priority=Priority.SHEDDABLE)
+    route = Route(path="/busy", priority=Priority.SHEDDABLE)
     web = service("web", shed=shed, timeout=10 * SECOND, routes=(Route(), route))
     with rig(system(web)) as made:
         start(made)
-        well = asyncio.run(crowd(made, {"critical": 1, "normal": 1}, 2.0, "/work/0.005"))
+        well = asyncio.run(crowd(made, {"critical": 1, "normal": 1}, 2.0, "/busy/0.005"))
         assert not well["normal"][503]
-        found = asyncio.run(crowd(made, {"critical": 4, "normal": 4, "": 36}, 4.0, "/work/0.02"))
+        found = asyncio.run(crowd(made, {"critical": 4, "normal": 4, "": 36}, 4.0, "/busy/0.02"))
         assert found["critical"][200] > 0
         assert found["critical"][503] == 0
         assert found[""][503] > 0, "by the route they are sheddable"
@@ -228,7 +228,7 @@ def test_the_priority_of_a_route_holds_whatever_a_client_says() -> None:
     routes = (Route(path="/a", priority=Priority.CRITICAL), Route(priority=Priority.SHEDDABLE))
     with rig(system(service("web", shed=shed, routes=routes))) as made:
         start(made)
-        found = asyncio.run(crowd(made, {"critical": 8}, 2.0, "/work/0.02"))
+        found = asyncio.run(crowd(made, {"critical": 8}, 2.0, "/busy/0.02"))
         assert found["critical"][503] > 0
         found = asyncio.run(crowd(made, {"sheddable": 8}, 2.0, "/a"))
         assert set(found["sheddable"]) == {200}
@@ -236,7 +236,7 @@ def test_the_priority_of_a_route_holds_whatever_a_client_says() -> None:
 
 def test_a_flood_is_held_at_the_edge_and_the_others_are_served() -> None:
     """One client sends as much as it can through the edge by which the others come."""
-    web = service("web", limit=(RateLimit(rate_per_s=20, burst=20, per=LimitPer.CLIENT),))
+    web = service("web", limit=(RateLimit(rate_per_s=5, burst=5, per=LimitPer.CLIENT),))
     with rig(system(web)) as made:
         start(made)
 
@@ -249,20 +249,20 @@ def test_a_flood_is_held_at_the_edge_and_the_others_are_served() -> None:
             async def ask_from(source: str, found: Counter[int], pause_s: float) -> None:
                 while loop.time() < end:
                     found[
-                        (await asyncio.to_thread(made.get, "/work/0.001", source=source)).status
+                        (await asyncio.to_thread(made.get, "/busy/0.001", source=source)).status
                     ] += 1
                     await asyncio.sleep(pause_s)
 
             await asyncio.gather(
                 *(ask_from("127.9.9.1", flood, 0.0) for _ in range(8)),
-                *(ask_from(f"127.9.8.{n}", others, 0.1) for n in range(10)),
+                *(ask_from(f"127.9.8.{n}", others, 0.4) for n in range(10)),
             )
             return others, flood
 
         others, flood = asyncio.run(together())
         assert set(others) == {200}
-        assert flood[200] <= 20 + 20 * 5
-        assert flood[429] > flood[200]
+        assert flood[200] <= 5 + 5 * 8
+        assert flood[429] > 0
         (reading,) = asyncio.run(made.admin("us").traffic())
         assert reading.limited == flood[429]
         assert reading.requests == others[200] + flood[200], "the service saw nothing of it"
