@@ -15,7 +15,7 @@ take a service: every process of it that starts exits at once, until blessed. `d
 take a region: an operator's order, given and withdrawn.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
@@ -75,6 +75,8 @@ from seakeep.model.time import MILLISECOND, SECOND, Duration, Instant
 from seakeep.model.view import Health, View
 from seakeep.observe.observe import ObserveMemory, observe
 
+WALL = 1_700_000_000 * SECOND
+"""Unix time when the engine's clock stood at 0."""
 START = 1_000 * SECOND
 """When a world begins; not zero, so that no code takes an unset time for a real one."""
 PROCESS_DELAY = 100 * MILLISECOND
@@ -227,8 +229,17 @@ class World:
     outcomes: list[Outcome] = field(default_factory=list)
     log: list[tuple[Instant, Action]] = field(default_factory=list)
     """Every action carried out, with its time."""
+    offered: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Requests in flight, by (region of the callers, service); each takes 100 ms."""
+    asked: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Requests so far, as the region's balancer has counted them."""
     seq: int = 0
     count: int = 0
+
+    def offer(self, service: str, **in_flight: int) -> None:
+        """What callers ask for from now on: `offer("web", us_east=40)`."""
+        for region, number in in_flight.items():
+            self.offered[region.replace("_", "-"), service] = number
 
     def configure(self, system: System) -> None:
         self.system = system
@@ -248,6 +259,8 @@ class World:
             self.at = max(self.at, due[0][0])
             self._carry_out(due[0][2])
         self.at = end
+        for key, number in self.offered.items():
+            self.asked[key] = self.asked.get(key, 0) + number * dt * 10 // SECOND
         self._forget_the_stopped()
         return self.observe()
 
@@ -283,13 +296,26 @@ class World:
             answers=tuple(self.answers[region] for region in sorted(self.answers)),
             outcomes=outcomes,
             orders=tuple(self.orders[name] for name in sorted(self.orders)),
-            traffic=tuple(
-                TrafficReading(
-                    region=region, service=name, requests=count, failures=0, retries=0, in_flight=0
-                )
-                for (region, name), count in sorted(self.traffic.items())
-            ),
+            traffic=tuple(self._counted()),
+            wall=WALL + self.at,
         )
+
+    def _counted(self) -> Iterator[TrafficReading]:
+        for region in sorted(self.system.regions):
+            edge = self.parts.get(f"edge:{region}")
+            runs = edge is not None and edge.running
+            for name in sorted(self.system.services):
+                counted = self.traffic.get((region, name))
+                if not runs and counted is None:
+                    continue
+                yield TrafficReading(
+                    region=region,
+                    service=name,
+                    requests=self.asked.get((region, name), 0) + (counted or 0),
+                    failures=0,
+                    retries=0,
+                    in_flight=self.offered.get((region, name), 0),
+                )
 
     # --- orders ---
 
