@@ -1,5 +1,7 @@
 """Merged counts and percentiles of them."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +14,7 @@ QUANTILES = st.floats(0.01, 0.999)
 
 def test_bounds_grow_from_a_millisecond_by_a_third_at_most():
     assert (BOUNDS[0], BOUNDS[-1]) == (MILLISECOND, 80 * SECOND)
-    steps = [b / a for a, b in zip(BOUNDS, BOUNDS[1:], strict=False)]
+    steps = [b / a for a, b in pairwise(BOUNDS)]
     assert min(steps) > 1
     assert max(steps) < 1.34
 
