@@ -22,8 +22,9 @@ from rich.console import Console
 from rich.live import Live
 
 from demo import figures
-from demo.acts import FULL, SHORT, Result, Stage, acts
+from demo.acts import FULL, SHORT, acts
 from demo.screen import Screen, results_table
+from demo.stage import Result, Stage
 from demo.traffic import Load
 from demo.watch import Watch, all_well
 from seakeep import __version__

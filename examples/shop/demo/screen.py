@@ -8,7 +8,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from demo.acts import Result
+from demo.stage import Result
 from demo.traffic import Load, SourceFigures
 from demo.watch import Document, Watch
 

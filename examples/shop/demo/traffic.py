@@ -4,6 +4,7 @@ import asyncio
 import multiprocessing
 import threading
 import time
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -12,7 +13,8 @@ from typing import Any
 
 from seakeep.load.plan import plan_for_system
 from seakeep.load.run import LoadRun
-from seakeep.model.time import SECOND
+from seakeep.load.snapshot import Snapshot, SourceSnapshot
+from seakeep.model.time import SECOND, seconds
 from seakeep.runtime.client import edges
 from seakeep.spec import load
 
@@ -64,7 +66,7 @@ class Load:
 
     def __exit__(self, *exc: object) -> None:
         with suppress(OSError):
-            self._ours.send("stop")
+            self._ours.send(("stop",))
         self._process.join(10)
         if self._process.is_alive():
             self._process.kill()
@@ -80,6 +82,10 @@ class Load:
                 ended = {item.source: item.ok + item.failed for item in traffic.sources}
                 traffic.ends.append((told["at"], ended))
                 traffic.warning = told["warning"]
+
+    def surge(self, source: str, factor: float, lasts_s: float) -> None:
+        """Let a source send so many times as much as it does, for a while."""
+        self._ours.send(("surge", source, factor, lasts_s))
 
     def requests_between(self, start_ns: int, end_ns: int) -> int:
         """How many requests ended in an interval of the monotonic clock."""
@@ -106,43 +112,85 @@ def _generate(spec: Path, parent: Connection) -> None:
 
 
 async def _run(spec: Path, parent: Connection) -> None:
-    system = load(spec).system
-    plan = plan_for_system(system, edges(spec.parent), seed=SEED)
-    run = LoadRun(plan, timeout=3 * SECOND)
-    stop = asyncio.Event()
-    running = asyncio.create_task(run.run(RUN_S_MAX * SECOND, stop))
-    told = 0
-    while not running.done():
+    generator = _Generator(spec)
+    while not generator.ended:
         await asyncio.sleep(TELL_EVERY_S)
-        if parent.poll():
-            stop.set()
-        news = run.failures(after=told)
-        told += len(news)
-        _tell(parent, run, [(f.due_at, f.source, f.result.value) for f in news])
-        if stop.is_set():
-            break
-    await running
+        while parent.poll():
+            generator.obey(parent.recv())
+        parent.send(generator.news())
+    await generator.settle()
 
 
-def _tell(parent: Connection, run: LoadRun, failures: list[tuple[int, str, str]]) -> None:
-    snapshot = run.snapshot()
-    sources = [
-        {
-            "source": item.source,
-            "region": item.region or "",
-            "rps": item.rps,
-            "p50_ms": None if item.interval.p50 is None else item.interval.p50 / 1e6,
-            "p99_ms": None if item.interval.p99 is None else item.interval.p99 / 1e6,
-            "ok": item.ok,
-            "failed": item.failures,
-        }
-        for item in snapshot.sources
-    ]
-    parent.send(
-        {
+class _Generator:
+    """The run of the spec's traffic, and one more for each surge."""
+
+    def __init__(self, spec: Path) -> None:
+        self._spec = spec
+        self._system = load(spec).system
+        self._stop = asyncio.Event()
+        self._runs: list[LoadRun] = []
+        self._told: list[int] = []
+        self._tasks: list[asyncio.Task[Snapshot]] = []
+        self._begin((), 1.0, RUN_S_MAX)
+
+    def _begin(self, sources: Sequence[str], factor: float, lasts_s: float) -> None:
+        """Send what the sources (all, when none is named) send, `factor` times."""
+        plan = plan_for_system(
+            self._system, edges(self._spec.parent), seed=SEED + len(self._runs), sources=sources,
+            factor=factor,
+        )  # fmt: skip
+        run = LoadRun(plan, timeout=3 * SECOND)
+        self._runs.append(run)
+        self._told.append(0)
+        self._tasks.append(asyncio.create_task(run.run(seconds(lasts_s), self._stop)))
+
+    @property
+    def ended(self) -> bool:
+        return self._stop.is_set() or self._tasks[0].done()
+
+    def obey(self, words: tuple[Any, ...]) -> None:
+        match words:
+            case ("stop",):
+                self._stop.set()
+            case ("surge", source, factor, lasts_s):
+                self._begin((source,), factor - 1, lasts_s)
+
+    async def settle(self) -> None:
+        self._stop.set()
+        await asyncio.gather(*self._tasks)
+
+    def news(self) -> dict[str, Any]:
+        failures = []
+        for number, run in enumerate(self._runs):
+            fresh = run.failures(after=self._told[number])
+            self._told[number] += len(fresh)
+            failures += [(f.due_at, f.source, f.result.value) for f in fresh]
+        snapshots = [run.snapshot() for run in self._runs]
+        sources: dict[str, list[SourceSnapshot]] = {}
+        for snapshot in snapshots:
+            for item in snapshot.sources:
+                sources.setdefault(item.source, []).append(item)
+        return {
             "at": time.monotonic_ns(),
-            "sources": sources,
+            "sources": [_together(items) for items in sources.values()],
             "failures": failures,
-            "warning": snapshot.client.warning,
+            "warning": snapshots[0].client.warning,
         }
-    )
+
+
+def _together(items: list[SourceSnapshot]) -> dict[str, Any]:
+    """One source's figures from its runs. Percentiles cannot be added: the highest stands."""
+    return {
+        "source": items[0].source,
+        "region": items[0].region or "",
+        "rps": sum(item.rps for item in items),
+        "p50_ms": _highest(item.interval.p50 for item in items),
+        "p99_ms": _highest(item.interval.p99 for item in items),
+        "ok": sum(item.ok for item in items),
+        "failed": sum(item.failures for item in items),
+    }
+
+
+def _highest(values: Iterable[int | None]) -> float | None:
+    known = [value / 1e6 for value in values if value is not None]
+    return max(known, default=None)

@@ -125,6 +125,12 @@ def instances(document: Document) -> list[Document]:
     ]
 
 
+def service(document: Document, name: str) -> Document:
+    """A service of a status document."""
+    found: Document = next(item for item in document["services"] if item["name"] == name)
+    return found
+
+
 def all_well(snapshot: Snapshot) -> bool:
     """Every service has its replicas, all of them are in rotation, and every part runs."""
     document = snapshot.status
