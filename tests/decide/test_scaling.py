@@ -254,6 +254,19 @@ def test_a_new_seakeep_keeps_what_it_finds():
     assert story.period(us=4.0, eu=4.0) == 2
 
 
+def test_what_was_started_since_was_not_wanted_before():
+    """A replacement stands beside what it replaces for a while: that is no reason to want more."""
+    story = Story(scaled(), placed=2)
+    story.at += SECOND
+    moving = [
+        instance("web-1", "us-east/a/0"),
+        instance("web-2", "eu-west/a/0"),
+        instance("web-3", "us-east/b/0", created_at=story.at),
+    ]
+    assert story.look({}, members=moving) == 2
+    assert "scaling.adopted" not in story.codes
+
+
 # --- loss ---
 
 

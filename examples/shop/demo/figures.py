@@ -20,8 +20,8 @@ Document = dict[str, Any]
 def measure() -> dict[str, Document]:
     """Run both benchmarks, one after the other; their documents by name."""
     return {
-        "decide_step": _run("decide_step.py", "--steps", "12"),
-        "envoy_cost": _run("envoy_cost.py", "--seconds", "4"),
+        "decide_step": _run("decide_step.py", "--steps", "6"),
+        "envoy_cost": _run("envoy_cost.py", "--seconds", "2"),
     }
 
 

@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from seakeep.load.plan import plan_for_system
+from seakeep.load.resolve import Overstay
 from seakeep.load.run import LoadRun
 from seakeep.load.snapshot import Snapshot, SourceSnapshot
 from seakeep.model.time import SECOND, seconds
-from seakeep.runtime.client import edges
+from seakeep.runtime.client import edges, servers
 from seakeep.spec import load
 
 TELL_EVERY_S = 0.25
 RUN_S_MAX = 900
 SEED = 7
+NOBODY_OVERSTAYS = Overstay(share=0.0)
+"""Every client asks again once an answer's time is over: what is measured is the system."""
 
 
 @dataclass(slots=True)
@@ -99,6 +102,11 @@ class Load:
                 counts[source] = counts.get(source, 0) + 1
         return counts
 
+    def last_failure_between(self, start_ns: int, end_ns: int) -> int | None:
+        """When the last request that failed was due."""
+        dues = (due for due, _, _ in self.traffic.failures if start_ns <= due < end_ns)
+        return max(dues, default=None)
+
     def _ended(self, at_ns: int) -> int:
         before = [sum(due.values()) for told, due in self.traffic.ends if told <= at_ns]
         return before[-1] if before else 0
@@ -137,7 +145,7 @@ class _Generator:
         """Send what the sources (all, when none is named) send, `factor` times."""
         plan = plan_for_system(
             self._system, edges(self._spec.parent), seed=SEED + len(self._runs), sources=sources,
-            factor=factor,
+            factor=factor, servers=servers(self._spec.parent), overstay=NOBODY_OVERSTAYS,
         )  # fmt: skip
         run = LoadRun(plan, timeout=3 * SECOND)
         self._runs.append(run)

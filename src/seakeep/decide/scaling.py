@@ -106,13 +106,13 @@ class ScalingController:
             return Decision(memory=ScalingMemory())
         began_at = memory.began_at or view.at
         calendar = memory.calendar.told(view.at, view.wall)
-        is_young = view.at < began_at + ADOPTED_WITHIN
+        left_before = began_at if view.at < began_at + ADOPTED_WITHIN else None
         services: dict[ServiceName, Scaling] = {}
         reasons: list[Reason] = []
         for service in scaled:
             before = memory.services.get(service.name)
             turn = _Turn(system, service, view, calendar)
-            after = turn.next(before, is_young, memory.revision == system.revision)
+            after = turn.next(before, left_before, memory.revision == system.revision)
             services[service.name] = after
             reasons.extend(turn.events)
             reasons.extend(after.reasons)
@@ -165,13 +165,14 @@ class _Turn:
         self.standing: list[Reason] = []
         """What stands until the next decision."""
 
-    def next(self, before: Scaling | None, is_young: bool, same_spec: bool) -> Scaling:
+    def next(self, before: Scaling | None, left_before: Instant | None, same_spec: bool) -> Scaling:
+        """`left_before`: instances from before this instant may still turn up."""
         if before is None:
             before = self._first()
         if self.service.replicas.min == 0:
             before = self._noting_activity(before)
-        if is_young:
-            before = self._adopting(before)
+        if left_before is not None:
+            before = self._adopting(before, left_before)
         if before.current == 0 and self._is_called():
             return self._woken(before)
         if self.view.at < before.next_at and same_spec:
@@ -189,13 +190,16 @@ class _Turn:
             active_at=self.view.at,
         )
 
-    def _adopting(self, before: Scaling) -> Scaling:
+    def _adopting(self, before: Scaling, began_at: Instant) -> Scaling:
         """Instances that an earlier Seakeep has left are what it wanted: its reasons are
-        forgotten, and count as given now, so that nothing goes before its window is over."""
+        forgotten, and count as given now, so that nothing goes before its window is over. What
+        was started since is no wish of that kind: it may stand beside one that it replaces."""
         placed = sum(
             1
             for one in self.view.by_service.get(self.service.name, ())
-            if one.health is not Health.LOST and not is_leaving(one, self.view)
+            if one.state.created_at < began_at
+            and one.health is not Health.LOST
+            and not is_leaving(one, self.view)
         )
         placed = min(placed, self.service.replicas.max)
         if placed <= before.wanted:
