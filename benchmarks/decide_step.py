@@ -38,6 +38,7 @@ from seakeep.model.action import (
     Action,
     AnswerDns,
     DrainInstance,
+    RecordRollout,
     RestartInstance,
     RetirePart,
     SetEndpoints,
@@ -59,6 +60,7 @@ from seakeep.model.observation import (
     ProbeReading,
     Sample,
 )
+from seakeep.model.rollout import RolloutRecord
 from seakeep.model.system import (
     Balance,
     HttpCheck,
@@ -179,6 +181,7 @@ class Table:
     unready: set[str] = field(default_factory=set)
     parts: dict[str, PartState] = field(default_factory=dict)
     applied: dict[tuple[str, str], AppliedEndpoints] = field(default_factory=dict)
+    rollouts: dict[str, RolloutRecord] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
     lost: str = ""
     """A region without power."""
@@ -205,6 +208,7 @@ class Table:
             ),
             endpoints=tuple(self.applied[key] for key in sorted(self.applied)),
             outcomes=outcomes,
+            rollouts=tuple(self.rollouts[name] for name in sorted(self.rollouts)),
         )
 
     def _fresh(self, state: InstanceState) -> InstanceState:
@@ -286,6 +290,8 @@ class Table:
                 self.parts.pop(action.part, None)
             case AnswerDns():
                 pass  # this system has no zone
+            case RecordRollout():
+                self.rollouts[action.record.service] = action.record
             case _:
                 assert_never(action)
         return True

@@ -11,8 +11,9 @@ Faults are (verb, subject): `kill` (the process exits), `hang` (liveness and rea
 `unready` (readiness fails) and `heal` take an instance or a service; `lose` and `restore` take a
 region, a zone (`us-east/a`) or a node (`us-east/a/0`) and cut or return its power; `mute` and
 `unmute` take a node, whose agent then reports nothing while all on it goes on. `doom` and `bless`
-take a service: every process of it that starts exits at once, until blessed. `drain` and `undrain`
-take a region: an operator's order, given and withdrawn.
+take a service: every process of it that starts exits at once, until blessed. `spoil` and `mend`
+take a version, `web@w2`: no instance of it gets ready, or stays so, until mended. `drain` and
+`undrain` take a region: an operator's order, given and withdrawn.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from seakeep.model.action import (
     Action,
     AnswerDns,
     DrainInstance,
+    RecordRollout,
     RestartInstance,
     RetirePart,
     SetEndpoints,
@@ -51,6 +53,7 @@ from seakeep.model.observation import (
     TrafficReading,
 )
 from seakeep.model.order import Order, OrderKind
+from seakeep.model.rollout import RolloutRecord
 from seakeep.model.system import (
     Balance,
     Link,
@@ -226,6 +229,7 @@ class World:
     orders: dict[str, Order] = field(default_factory=dict)
     traffic: dict[tuple[str, str], int] = field(default_factory=dict)
     """Requests so far, by (region of the balancer, service)."""
+    spoiled: set[str] = field(default_factory=set)
     outcomes: list[Outcome] = field(default_factory=list)
     log: list[tuple[Instant, Action]] = field(default_factory=list)
     """Every action carried out, with its time."""
@@ -233,6 +237,7 @@ class World:
     """Requests in flight, by (region of the callers, service); each takes 100 ms."""
     asked: dict[tuple[str, str], int] = field(default_factory=dict)
     """Requests so far, as the region's balancer has counted them."""
+    rollouts: dict[str, RolloutRecord] = field(default_factory=dict)
     seq: int = 0
     count: int = 0
 
@@ -298,6 +303,7 @@ class World:
             orders=tuple(self.orders[name] for name in sorted(self.orders)),
             traffic=tuple(self._counted()),
             wall=WALL + self.at,
+            rollouts=tuple(self.rollouts[name] for name in sorted(self.rollouts)),
         )
 
     def _counted(self) -> Iterator[TrafficReading]:
@@ -346,6 +352,10 @@ class World:
                 self.give(OrderKind.DRAIN, subject)
             case "undrain":
                 self.orders.pop(f"drain:{subject}", None)
+            case "spoil":
+                self.spoiled.add(subject)
+            case "mend":
+                self.spoiled.discard(subject)
             case _:
                 for body in self.bodies.values():
                     if subject in (body.state.id, body.state.service):
@@ -406,12 +416,15 @@ class World:
         if body.state.phase is not Phase.RUNNING:
             return ()
         ready_at = body.state.started_at + READY_AFTER
+        spoiled = f"{body.state.service}@{body.state.revision}" in self.spoiled
         readings = []
         for one in body.probes:
             first = body.state.started_at if one.kind is ProbeKind.LIVENESS else ready_at
             bad = [body.hangs_since]
             if one.kind is not ProbeKind.LIVENESS:
                 bad.append(body.unready_since)
+            if spoiled and one.kind is not ProbeKind.LIVENESS:
+                bad.append(body.state.started_at)
             since = max((at for at in bad if at is not None), default=None)
             if since is None and self.at < first:
                 since = body.state.started_at
@@ -423,7 +436,7 @@ class World:
                     kind=one.kind,
                     ok=ok,
                     count=1 + max(0, self.at - begun) // one.period,
-                    passed=self.at >= first,
+                    passed=self.at >= first and not (spoiled and first == ready_at),
                     checked_at=self.at,
                     detail="" if ok else "timed out after 1s",
                 )
@@ -494,6 +507,8 @@ class World:
                 if action.part.startswith("edge:"):
                     for key in [key for key in self.applied if key[0] == region]:
                         del self.applied[key]
+            case RecordRollout():
+                self.rollouts[action.record.service] = action.record
             case _:
                 assert_never(action)
         return ""
@@ -604,7 +619,7 @@ def _delay(action: Action) -> Duration:
     match action:
         case StartPart() | RetirePart():
             return PART_DELAY
-        case SetEndpoints() | AnswerDns() | SetLimit() | DrainInstance():
+        case SetEndpoints() | AnswerDns() | SetLimit() | DrainInstance() | RecordRollout():
             return PUSH_DELAY
         case _:
             return PROCESS_DELAY

@@ -12,6 +12,8 @@ from seakeep.cli.main import VERBS, app
 
 MAIN = [sys.executable, "-m", "seakeep.cli.main"]
 FAULTS = ("kill", "freeze", "slow", "lose-node", "lose-zone", "lose-region", "partition", "delay")
+ROLLOUT = ("status", "pause", "resume", "undo")
+GROUPS = {"inject": FAULTS, "rollout": ROLLOUT}
 DEADLINE_S = 60
 
 
@@ -28,10 +30,10 @@ def helped(*arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("arguments", [(), ("inject",)])
+@pytest.mark.parametrize("arguments", [(), ("inject",), ("rollout",)])
 def test_summaries_are_not_cut_off_at_80_columns(arguments: tuple[str, ...]) -> None:
     commands = helped(*arguments).partition("Commands:\n")[2].splitlines()
-    assert len(commands) == len(FAULTS if arguments else VERBS)
+    assert len(commands) == len(GROUPS[arguments[0]] if arguments else VERBS)
     for line in commands:
         assert line.endswith("."), line
         assert not line.endswith("..."), line
@@ -39,8 +41,8 @@ def test_summaries_are_not_cut_off_at_80_columns(arguments: tuple[str, ...]) -> 
 
 
 @pytest.mark.parametrize(
-    "arguments", [*((verb,) for verb in VERBS if verb != "inject"),
-                  *(("inject", fault) for fault in FAULTS)],
+    "arguments", [*((verb,) for verb in VERBS if verb not in GROUPS),
+                  *((group, verb) for group, verbs in GROUPS.items() for verb in verbs)],
 )  # fmt: skip
 def test_every_verb_shows_an_example(arguments: tuple[str, ...]) -> None:
     assert f"seakeep {' '.join(arguments)}" in helped(*arguments).partition("Example")[2]

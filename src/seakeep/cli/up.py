@@ -6,7 +6,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from seakeep.cli import output
+from seakeep.cli import output, rollout
 from seakeep.cli.check import load_or_fail
 from seakeep.cli.project import DEFAULT_SPEC, Spec
 from seakeep.engines.local.layout import Layout, layout_for
@@ -29,6 +29,9 @@ def up(
     json: Annotated[bool, typer.Option("--json", help="Print the status document.")] = False,
 ) -> None:
     """Start the system and keep it, or apply a changed spec.
+
+    Where a service's version changes, it is rolled out, and `up` waits for the end of that: it
+    exits with 1 when a rollout was stopped or went back.
 
     A supervisor stays in the background. When it was killed, `up` starts a new one, which
     adopts everything that runs and restarts nothing.
@@ -82,14 +85,40 @@ def _wait_until_ready(
         try:
             document = control.call(layout.supervisor_socket, "status")
             line = _line(document)
-            if document["revision"] == revision and all_ready(document):
-                return document
+            if document["revision"] == revision:
+                _fail_if_held_up(document)
+                if under_way(document):
+                    # A rollout has a deadline of its own, and steps that take their time.
+                    deadline = time.monotonic() + timeout_s
+                elif all_ready(document):
+                    return document
         except control.ControlError as error:
             line = str(error)
         show(line)
         if time.monotonic() >= deadline:
             _fail_not_ready(layout, document, timeout_s, line)
         time.sleep(POLL_S)
+
+
+def under_way(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rollouts that go on, of services of which anything is wanted at all."""
+    return [
+        one for one in document["rollouts"]
+        if one["wanted"] and (one["stage"] == "rolling" or (one["stage"] == "settled"
+                                                            and one["old_live"]))
+    ]  # fmt: skip
+
+
+def _fail_if_held_up(document: dict[str, Any]) -> None:
+    """End the command when a rollout was stopped, undone or paused: nobody need wait for it."""
+    held = [one for one in document["rollouts"] if one["stage"] in ("stopped", "undone", "paused")]
+    if not held:
+        return
+    for one in held:
+        for line in rollout.remarks(one)[:-1]:
+            output.note(line)
+    words = [f"{one['service']} is {one['stage']}, at {rollout.progress(one)}" for one in held]
+    output.fail("; ".join(words), hint=rollout.hint(held[0]), code=1)
 
 
 def _fail_not_ready(
@@ -127,6 +156,9 @@ def all_ready(document: dict[str, Any]) -> bool:
 
 def _line(document: dict[str, Any]) -> str:
     """`2 of 3 services ready: web 4/6`, those that are not."""
+    rolls = [f"{one['service']}: {rollout.progress(one)}" for one in under_way(document)]
+    if rolls:
+        return f"rolling out {', '.join(rolls)}"
     services = document["services"]
     short = [item for item in services if item["ready"] < item["wanted"]]
     names = [f"{item['name']} {item['ready']}/{item['wanted']}" for item in short[:NAMED_MAX]]

@@ -3,8 +3,8 @@
 Order of a step's actions, which is the order in which they are submitted: what is built up comes
 before what is taken down, and traffic is moved before anything that serves it is touched.
 
-    StartPart, StartInstance, SetEndpoints, AnswerDns, SetLimit, RestartInstance, DrainInstance,
-    StopInstance, RetirePart
+    RecordRollout, StartPart, StartInstance, SetEndpoints, AnswerDns, SetLimit, RestartInstance,
+    DrainInstance, StopInstance, RetirePart
 
 Of two actions on one subject the one later in that order wins (an instance that is to be drained
 or stopped is not restarted); the other leaves a reason. An action that is pending already, its
@@ -22,6 +22,7 @@ from seakeep.decide.health import HealthController, HealthMemory
 from seakeep.decide.limits import LimitsController, LimitsMemory
 from seakeep.decide.parts import PartsController, PartsMemory
 from seakeep.decide.placement import Placement, PlacementMemory
+from seakeep.decide.rollout import RolloutController, RolloutMemory
 from seakeep.decide.scaling import ScalingController, short_of_room
 from seakeep.decide.scaling_memory import ScalingMemory
 from seakeep.decide.standby import StandbyController, StandbyMemory, with_stances
@@ -30,6 +31,7 @@ from seakeep.model.action import (
     Action,
     AnswerDns,
     DrainInstance,
+    RecordRollout,
     RestartInstance,
     RetirePart,
     SetEndpoints,
@@ -59,6 +61,7 @@ class PlaneMemory:
     scaling: ScalingMemory
     draining: DrainMemory
     standby: StandbyMemory
+    rollout: RolloutMemory
     placement: PlacementMemory
     traffic: TrafficMemory
     dns: DnsMemory
@@ -73,6 +76,7 @@ class PlaneMemory:
             scaling=self.scaling,
             draining=self.draining,
             standby=self.standby,
+            rollout=self.rollout.without_caches(),
             placement=self.placement.without_caches(),
             traffic=self.traffic.without_caches(),
             dns=self.dns.without_caches(),
@@ -90,6 +94,7 @@ class ControlPlane:
         self._scaling = ScalingController()
         self._draining = Draining()
         self._standby = StandbyController()
+        self._rollout = RolloutController(epoch)
         self._placement = Placement(epoch)
         self._traffic = TrafficController(epoch)
         self._dns = DnsController(epoch)
@@ -102,6 +107,7 @@ class ControlPlane:
             scaling=self._scaling.initial(),
             draining=self._draining.initial(),
             standby=self._standby.initial(),
+            rollout=self._rollout.initial(),
             placement=self._placement.initial(),
             traffic=self._traffic.initial(),
             dns=self._dns.initial(),
@@ -117,13 +123,17 @@ class ControlPlane:
         ground = ground_of(view, draining.memory)
         standby = self._standby.decide(system, view, memory.standby, wanted, ground)
         ground = with_stances(ground, standby.memory)
-        placement = self._placement.decide(system, view, memory.placement, wanted, layouts, ground)
-        traffic = self._traffic.decide(system, view, memory.traffic, ground)
+        rollout = self._rollout.decide(system, view, memory.rollout, wanted)
+        plans = rollout.memory.plans
+        placement = self._placement.decide(
+            system, view, memory.placement, wanted, layouts, ground, plans
+        )
+        traffic = self._traffic.decide(system, view, memory.traffic, ground, plans)
         rolls = {name: of.rolls for name, of in traffic.memory.services.items()}
         dns = self._dns.decide(system, view, memory.dns, rolls, ground.out, resting(system, ground))
         limits = self._limits.decide(system, view, memory.limits)
         each: tuple[Decision[Any], ...] = (
-            parts, health, scaling, draining, standby, placement, traffic, dns, limits,
+            parts, health, scaling, draining, standby, rollout, placement, traffic, dns, limits,
         )  # fmt: skip
         actions, reasons = settle(
             [action for one in each for action in one.actions],
@@ -131,6 +141,7 @@ class ControlPlane:
                 *parts.reasons,
                 *health.reasons,
                 *scaling.reasons,
+                *rollout.reasons,
                 *short_of_room(scaling.memory, placement.reasons),
                 *draining.reasons,
                 *standby.reasons,
@@ -148,6 +159,7 @@ class ControlPlane:
                 scaling=scaling.memory,
                 draining=draining.memory,
                 standby=standby.memory,
+                rollout=rollout.memory,
                 placement=placement.memory,
                 traffic=traffic.memory,
                 dns=dns.memory,
@@ -191,6 +203,8 @@ def settle(
 def rank(action: Action) -> int:
     """The place of an action in a step, by its kind."""
     match action:
+        case RecordRollout():
+            return -1
         case StartPart():
             return 0
         case StartInstance():
@@ -227,6 +241,8 @@ def subject_of(action: Action) -> str:
             return f"{action.region}/{action.limit}"
         case AnswerDns():
             return f"{action.region}/dns answers"
+        case RecordRollout():
+            return f"rollout:{action.record.service}"
         case _:
             assert_never(action)
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
 
-from seakeep.decide.weights import WeightMemory, weigh
+from seakeep.decide.rollout_plan import RolloutPlan
+from seakeep.decide.weights import WeightMemory, tilt, weigh
 from seakeep.model.action import Endpoint
 from seakeep.model.ids import InstanceId, NodeId, RegionName, ZoneName, ordinal_of
 from seakeep.model.observation import InstanceState, Phase
@@ -96,31 +97,45 @@ class ServiceMemory:
     rolls: Mapping[RegionName, Roll] = field(default_factory=dict)
     """Of every region in the register."""
     weights: WeightMemory = field(default_factory=WeightMemory)
+    told: Mapping[InstanceId, int] = field(default_factory=dict)
+    """The weights that the register has: in a canary they are tilted."""
+    serves: str = ""
+    """The only revision that gets requests, when there is one."""
 
 
-def enroll(service: Service, view: View, memory: ServiceMemory) -> ServiceMemory:
-    """The rolls of a service. Regions where nothing changed keep the same object."""
+def enroll(
+    service: Service, view: View, memory: ServiceMemory, plan: RolloutPlan | None = None
+) -> ServiceMemory:
+    """The rolls of a service. Regions where nothing changed keep the same object. `plan`: of a
+    service in a rollout; a version that is not to serve is listed as draining."""
     instances = view.by_service.get(service.name, ())
     weights = weigh(service, instances, memory.weights, view.at)
+    told, serves = weights.weights, ""
+    if plan is not None:
+        told, serves = tilt(instances, weights.weights, plan, memory.told), plan.serves
     news = None
-    if weights.weights is memory.weights.weights:
+    if told is memory.told and serves == memory.serves:
         news = view.news_since(service.name, memory.seen_at)
     if news is NO_NEWS:
         return memory if weights is memory.weights else replace(memory, weights=weights)
     if news is None:
-        register = _register(instances, weights.weights)
+        register = _register(instances, told, serves)
     else:
-        register = _with_news(memory.register, news, weights.weights)
+        register = _with_news(memory.register, news, told, serves)
     rolls = {
         region: memory.rolls[region]
         if zones == memory.register.get(region)
         else _roll(region, zones, memory.rolls.get(region, NOBODY))
         for region, zones in register.items()
     }
-    return ServiceMemory(seen_at=view.at, register=register, rolls=rolls, weights=weights)
+    return ServiceMemory(
+        seen_at=view.at, register=register, rolls=rolls, weights=weights, told=told, serves=serves
+    )
 
 
-def _register(instances: Iterable[InstanceView], weights: Mapping[InstanceId, int]) -> Register:
+def _register(
+    instances: Iterable[InstanceView], weights: Mapping[InstanceId, int], serves: str
+) -> Register:
     """Made from nothing, as when a supervisor adopts thousands of instances at once."""
     register: dict[RegionName, dict[ZoneName, _Listings]] = {}
     on_node: dict[NodeId, _Listings] = {}
@@ -130,11 +145,13 @@ def _register(instances: Iterable[InstanceView], weights: Mapping[InstanceId, in
         if listings is None:
             zones = register.setdefault(state.region, {})
             listings = on_node[state.node] = zones.setdefault(state.zone, {})
-        listings[state.id] = _listing(one, weights)
+        listings[state.id] = _listing(one, weights, serves)
     return register
 
 
-def _with_news(register: Register, news: News, weights: Mapping[InstanceId, int]) -> Register:
+def _with_news(
+    register: Register, news: News, weights: Mapping[InstanceId, int], serves: str
+) -> Register:
     """The register brought up to date. Regions without news keep the same objects."""
     anew: dict[RegionName, dict[ZoneName, _Listings]] = {}
 
@@ -151,7 +168,7 @@ def _with_news(register: Register, news: News, weights: Mapping[InstanceId, int]
         listings = listings_of(one.state)
         last = next(reversed(listings), None)
         is_new = one.state.id not in listings
-        listings[one.state.id] = _listing(one, weights)
+        listings[one.state.id] = _listing(one, weights, serves)
         if is_new and last is not None and ordinal_of(last) > ordinal_of(one.state.id):
             in_order = sorted(listings, key=ordinal_of)  # a node has come back with what it had
             anew[one.state.region][one.state.zone] = {name: listings[name] for name in in_order}
@@ -163,11 +180,13 @@ def _with_news(register: Register, news: News, weights: Mapping[InstanceId, int]
     }
 
 
-def _listing(one: InstanceView, weights: Mapping[InstanceId, int]) -> Listing | None:
+def _listing(one: InstanceView, weights: Mapping[InstanceId, int], serves: str) -> Listing | None:
     word = word_of(one)
     if word is None:
         return None
     state = one.state
+    if serves and state.revision != serves:
+        word = word[0], True
     address = state.address
     return (state.id, address.host, address.port, word, weights.get(state.id, 1))
 

@@ -32,6 +32,8 @@ from seakeep.decide.placement_tally import (
     take_room_of_strangers,
     tally_of,
 )
+from seakeep.decide.placement_versions import tallies_of
+from seakeep.decide.rollout_plan import NO_PLANS, RolloutPlan
 from seakeep.model.action import Action, DrainInstance, Guard, StartInstance, StopInstance
 from seakeep.model.decision import Decision, Reason
 from seakeep.model.ids import InstanceId, NodeId, ServiceName, instance_id, ordinal_of
@@ -60,14 +62,22 @@ NodeReading: TypeAlias = tuple[str, bool, Resources | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asks:
+    """What other controllers ask of placement in a step."""
+
+    wanted: Mapping[ServiceName, int]
+    layouts: Mapping[ServiceName, Layout]
+    ground: Ground
+    plans: Mapping[ServiceName, RolloutPlan]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
     """The inputs of a step in which there was nothing to do, and what was said about it. Only
     spares work: the same inputs would lead to the same decision."""
 
     system: System
-    wanted: Mapping[ServiceName, int]
-    layouts: Mapping[ServiceName, Layout]
-    ground: Ground
+    asks: Asks
     at: Instant
     """When no instance has changed since."""
     nodes: tuple[NodeReading, ...]
@@ -104,17 +114,22 @@ class Placement:
         wanted: Mapping[ServiceName, int] | None = None,
         layouts: Mapping[ServiceName, Layout] | None = None,
         ground: Ground = PLAIN,
+        plans: Mapping[ServiceName, RolloutPlan] = NO_PLANS,
     ) -> Decision[PlacementMemory]:
         """`wanted`: replicas per service, held within the spec's bounds; the minimum where it
         says nothing. `layouts`: how they lie over the regions, where the spec's shares do not
-        say it."""
-        counts = _wanted(system, wanted or {})
-        by_need = layouts or {}
+        say it. `plans`: of services whose workload is changing."""
+        asks = Asks(
+            wanted=wanted_of(system, wanted or {}),
+            layouts=layouts or {},
+            ground=ground,
+            plans=plans,
+        )
         nodes = _node_states(view)
         settled = memory.settled
-        if settled is not None and _is_same(settled, system, view, counts, by_need, ground, nodes):
+        if settled is not None and _is_same(settled, system, view, asks, nodes):
             return Decision(memory=memory, reasons=settled.reasons)
-        step = _Step(system, view, memory, counts, by_need, ground, self._epoch)
+        step = _Step(system, view, memory, asks, self._epoch)
         step.run()
         return step.decision(nodes)
 
@@ -127,13 +142,10 @@ class _Step:
         system: System,
         view: View,
         memory: PlacementMemory,
-        wanted: Mapping[ServiceName, int],
-        layouts: Mapping[ServiceName, Layout],
-        ground: Ground,
+        asks: Asks,
         epoch: int,
     ) -> None:
-        self.system, self.view, self.wanted, self.epoch = system, view, wanted, epoch
-        self.layouts, self.ground = layouts, ground
+        self.system, self.view, self.asks, self.epoch = system, view, asks, epoch
         self.asked, self.aside = _still_asked(view, memory)
         self.ordinals = _ordinals(view, memory.ordinals)
         self.rooms: Rooms = rooms_of(
@@ -154,16 +166,17 @@ class _Step:
     def run(self) -> None:
         known = self.system.services
         tallies = [
-            (half, self._tally(half))
+            (half, tally)
             for name, service in known.items()
             for half in halves_of(
                 self.system,
                 service,
-                self.wanted[name],
+                self.asks.wanted[name],
                 self.view.by_service.get(name, ()),
                 [one for one in self.asked.values() if one.service == name],
-                self.ground,
+                self.asks.ground,
             )
+            for tally in self._tallies(half)
         ]
         strangers = [of for name, of in self.view.by_service.items() if name not in known and of]
         for members in strangers:
@@ -172,22 +185,23 @@ class _Step:
             service = tally.service
             moves = Moves()
             if half.has_place:
-                layout = layout_in(half, self.layouts.get(service.name))
+                layout = layout_in(half, self.asks.layouts.get(service.name))
                 moves = moves_of(tally, grid_of(self.system, service, self.rooms, layout))
             for start in moves.starts:
                 self._start(start, tally)
             leaves = moves.leaves
-            if half.evacuees:
+            if tally.evacuees:
                 name = service.name
                 beside = sum(
                     o.ready for h, o in tallies if h.service.name == name and o is not tally
                 )
-                leaves = [*leaves, *evacuate(half, tally, beside, moves, self.ground, self.view)]
+                ground = self.asks.ground
+                leaves = [*leaves, *evacuate(half, tally, beside, moves, ground, self.view)]
             for leave in leaves:
                 self._drain(leave, tally)
             self.reasons.extend(moves.reasons)
             self._forget_lost(tally)
-            for one in (*tally.draining, *half.evacuees):
+            for one in (*tally.draining, *(half.evacuees if tally.evacuees else ())):
                 if half.has_place or one.health is not Health.LOST:
                     self._stop_when_drained(one, service)
             self.is_quiet = self.is_quiet and tally.is_steady and not tally.lost
@@ -199,19 +213,20 @@ class _Step:
                 self.is_quiet = False
                 self._note("placement.aside", node, until_ns=aside.until, failures=aside.failures)
 
-    def _tally(self, half: Half) -> Tally:
-        tally = tally_of(
-            self.system,
-            half.service,
-            half.wanted,
-            self.view,
-            self.rooms,
-            half.asked,
-            half.members,
-        )
-        tally.evacuees = len(half.evacuees)
-        tally.returning = self.ground.returning
-        return tally
+    def _tallies(self, half: Half) -> list[Tally]:
+        """One; in a rollout two, when the versions stand apart."""
+        system, view, rooms, service = self.system, self.view, self.rooms, half.service
+        plan = self.asks.plans.get(service.name)
+        if plan is None:
+            members = half.members
+            tallies = [tally_of(system, service, half.wanted, view, rooms, half.asked, members)]
+        else:
+            plan = plan.part(half.wanted, self.asks.wanted[service.name])
+            tallies = tallies_of(system, service, plan, view, rooms, half.asked, half.members)
+        tallies[0].evacuees = len(half.evacuees)
+        for tally in tallies:
+            tally.returning = self.asks.ground.returning
+        return tallies
 
     def decision(self, nodes: tuple[NodeReading, ...]) -> Decision[PlacementMemory]:
         actions = (*self.starts, *self.drains, *self.stops)
@@ -224,9 +239,7 @@ class _Step:
         if self.is_quiet and not actions and not self.asked and wake_at is None:
             settled = Settled(
                 system=self.system,
-                wanted=self.wanted,
-                layouts=self.layouts,
-                ground=self.ground,
+                asks=self.asks,
                 at=self.view.at,
                 nodes=nodes,
                 reasons=reasons,
@@ -244,6 +257,7 @@ class _Step:
 
     def _start(self, start: Start, tally: Tally) -> None:
         service, node = tally.service, start.node
+        workload = tally.next_workload()
         ordinal = self.ordinals[service.name] = self.ordinals.get(service.name, 0) + 1
         name = instance_id(service.name, ordinal)
         action = StartInstance(
@@ -254,7 +268,7 @@ class _Step:
             region=node.region,
             zone=node.zone,
             node=node.id,
-            workload=service.workload,
+            workload=workload,
         )
         self.starts.append(action)
         self.asked[name] = AskedStart(
@@ -263,7 +277,7 @@ class _Step:
             region=node.region,
             zone=node.zone,
             node=node.id,
-            revision=service.workload.revision,
+            revision=workload.revision,
             expires_at=action.guard.expires_at,
         )
         self._note(
@@ -378,7 +392,8 @@ class _Step:
         )
 
 
-def _wanted(system: System, given: Mapping[ServiceName, int]) -> dict[ServiceName, int]:
+def wanted_of(system: System, given: Mapping[ServiceName, int]) -> dict[ServiceName, int]:
+    """Replicas per service, within the bounds of the spec."""
     return {
         name: max(
             service.replicas.min,
@@ -446,14 +461,10 @@ def _is_same(
     settled: Settled,
     system: System,
     view: View,
-    wanted: Mapping[ServiceName, int],
-    layouts: Mapping[ServiceName, Layout],
-    ground: Ground,
+    asks: Asks,
     nodes: tuple[NodeReading, ...],
 ) -> bool:
     """Whether a step has the inputs of one that had nothing to do."""
-    if settled.system is not system or settled.wanted != wanted or settled.nodes != nodes:
-        return False
-    if settled.layouts != layouts or settled.ground != ground:
+    if settled.system is not system or settled.asks != asks or settled.nodes != nodes:
         return False
     return all(view.changed.get(name, view.at) < settled.at for name in view.by_service)

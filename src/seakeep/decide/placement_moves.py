@@ -11,7 +11,7 @@ The bounds, in whole instances of the service, over all regions:
   to be starting would only have to be made good again, and so for ever.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
@@ -58,7 +58,7 @@ def moves_of(tally: Tally, grid: Grid) -> Moves:
         _bring_back(tally, grid, surplus, moves)
     elif surplus > 0:
         _remove_surplus(tally, grid, surplus, moves)
-    elif tally.is_steady:
+    elif tally.is_steady and not tally.is_mixed:
         _rebalance(tally, grid, moves)
     return moves
 
@@ -187,13 +187,16 @@ def _let_leavers_go(tally: Tally, grid: Grid, moves: Moves) -> None:
         able = [one for one in movable if one.health is Health.READY]
         chosen += _pick_in(gone, able, tally)
     nodes = {node.id for of in grid.nodes.values() for node in of}
-    codes = {
-        one.state.id: (
-            "placement.drain.replaced" if one.state.node in nodes else "placement.drain.place_left"
-        )
-        for one in chosen
-    }
+    codes = {one.state.id: _why_it_leaves(one, nodes, tally) for one in chosen}
     _leave(chosen, codes, tally, moves)
+
+
+def _why_it_leaves(one: InstanceView, nodes: Collection[NodeId], tally: Tally) -> str:
+    if one.state.node not in nodes:
+        return "placement.drain.place_left"
+    if one.state.revision == tally.leaves_new:
+        return "placement.drain.taken_back"
+    return "placement.drain.replaced"
 
 
 def _remove_surplus(tally: Tally, grid: Grid, count: int, moves: Moves) -> None:

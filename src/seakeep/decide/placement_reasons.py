@@ -31,6 +31,7 @@ REASONS: Mapping[str, str] = {
         " spare"
     ),
     "placement.drain.replaced": "{subject} drains: it does not run as the spec now says",
+    "placement.drain.taken_back": "{subject} drains: its version is taken back",
     "placement.drain.place_left": "{subject} drains: {node} is not in the spec any more",
     "placement.drain.rebalance": (
         "{subject} drains to spread its service evenly again, which has {ready} ready"

@@ -8,7 +8,7 @@ from operator import attrgetter
 from seakeep.decide.placement_nodes import Place, Rooms
 from seakeep.model.ids import InstanceId, NodeId, RegionName, ServiceName, ZoneName
 from seakeep.model.observation import Phase
-from seakeep.model.system import Resources, Service, System, ZoneSpread
+from seakeep.model.system import Resources, Service, System, Workload, ZoneSpread
 from seakeep.model.time import Instant
 from seakeep.model.view import Health, InstanceView, View
 
@@ -59,6 +59,14 @@ class Tally:
     """Keepers and asked."""
     by_node: dict[NodeId, int] = field(default_factory=dict)
     """Keepers and asked."""
+    workload: Workload | None = None
+    """What is started; None: the service's own."""
+    to_start: list[Workload] = field(default_factory=list)
+    """In a rollout: what is missing, by version, what is to be started first at the front."""
+    leaves_new: str = ""
+    """In a rollout that is taken back: the revision that leaves."""
+    is_mixed: bool = False
+    """In a rollout: two versions have a quota."""
 
     @property
     def kept(self) -> int:
@@ -84,6 +92,12 @@ class Tally:
     def ready_floor(self) -> int:
         """READY ones that we leave at the least."""
         return max(0, self.wanted - self.service.rollout.unavailable)
+
+    def next_workload(self) -> Workload:
+        """What the next start runs."""
+        if self.to_start:
+            return self.to_start.pop(0)
+        return self.workload or self.service.workload
 
     @property
     def is_steady(self) -> bool:
@@ -148,7 +162,7 @@ def tally_of(
     for name, count in by_node.items():
         room = rooms.nodes[name]
         room.take(need, count)
-        place = (room.region, ANY_ZONE if service.spread.zones is ZoneSpread.ANY else room.zone)
+        place = place_of_node(room.region, room.zone, service)
         tally.by_place[place] = tally.by_place.get(place, 0) + count
     for one in (*tally.leavers, *tally.draining):
         if one.state.node in rooms.nodes:
@@ -186,8 +200,11 @@ def is_leaving(one: InstanceView, view: View) -> bool:
 
 
 def place_of(one: InstanceView, service: Service) -> Place:
-    state = one.state
-    return (state.region, ANY_ZONE if service.spread.zones is ZoneSpread.ANY else state.zone)
+    return place_of_node(one.state.region, one.state.zone, service)
+
+
+def place_of_node(region: RegionName, zone: ZoneName, service: Service) -> Place:
+    return (region, ANY_ZONE if service.spread.zones is ZoneSpread.ANY else zone)
 
 
 def start_id(instance: InstanceId) -> str:

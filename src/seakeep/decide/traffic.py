@@ -40,6 +40,7 @@ from seakeep.decide.clusters import (
 )
 from seakeep.decide.ground import PLAIN, Ground
 from seakeep.decide.members import NOBODY, Roll, ServiceMemory, enroll
+from seakeep.decide.rollout_plan import NO_PLANS, RolloutPlan
 from seakeep.model.action import Action, Guard, SetEndpoints
 from seakeep.model.decision import Decision, Number, Reason
 from seakeep.model.ids import RegionName, ServiceName, ZoneName, zone_path
@@ -116,11 +117,17 @@ class TrafficController:
         return TrafficMemory()
 
     def decide(
-        self, system: System, view: View, memory: TrafficMemory, ground: Ground = PLAIN
+        self,
+        system: System,
+        view: View,
+        memory: TrafficMemory,
+        ground: Ground = PLAIN,
+        rollouts: Mapping[ServiceName, RolloutPlan] = NO_PLANS,
     ) -> Decision[TrafficMemory]:
+        """`rollouts`: plans of services whose workload is changing."""
         same_spec = memory.revision == system.revision
         services = {
-            name: enroll(service, view, memory.services.get(name, _NO_SERVICE))
+            name: enroll(service, view, memory.services.get(name, _NO_SERVICE), rollouts.get(name))
             for name, service in system.services.items()
         }
         edges = _edges(view)

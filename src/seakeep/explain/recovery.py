@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from seakeep.model.action import (
     Action,
     AnswerDns,
+    RecordRollout,
     RetirePart,
     SetEndpoints,
     SetLimit,
@@ -183,5 +184,7 @@ def _is_for(action: Action, subject: str) -> bool:
             return action.part == subject
         case AnswerDns():
             return subject == f"dns:{action.region}"
+        case RecordRollout():
+            return action.record.service == subject
         case _:
             return action.instance.rpartition("-")[0] == subject

@@ -12,6 +12,7 @@ from seakeep.explain.wording import clock_time, dated, sentence
 from seakeep.model.action import (
     Action,
     AnswerDns,
+    RecordRollout,
     RetirePart,
     SetEndpoints,
     SetLimit,
@@ -226,5 +227,7 @@ def _concerned_by(action: Action) -> tuple[str, ...]:
             return (action.part, action.region)
         case RetirePart():
             return (action.part,)
+        case RecordRollout():
+            return (action.record.service,)
         case _:
             return (action.instance, action.instance.rpartition("-")[0])

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from seakeep.model.ids import ActionId, InstanceId, NodeId, RegionName, ServiceName, ZoneName
 from seakeep.model.observation import PartKind
+from seakeep.model.rollout import RolloutRecord
 from seakeep.model.system import Steering, Workload
 from seakeep.model.time import Duration, Instant
 
@@ -170,6 +171,15 @@ class RetirePart:
     part: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordRollout:
+    """Write down how far a service's rollout has got, in the place of what was written before."""
+
+    id: ActionId
+    guard: Guard
+    record: RolloutRecord
+
+
 Action: TypeAlias = (
     StartInstance
     | RestartInstance
@@ -180,4 +190,5 @@ Action: TypeAlias = (
     | AnswerDns
     | StartPart
     | RetirePart
+    | RecordRollout
 )

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 from seakeep.model.histogram import Counts
 from seakeep.model.ids import ActionId, InstanceId, NodeId, RegionName, ServiceName, ZoneName
 from seakeep.model.order import Order
+from seakeep.model.rollout import RolloutRecord
 from seakeep.model.system import ProbeKind, Resources
 from seakeep.model.time import Instant
 
@@ -220,3 +221,5 @@ class Observation:
     """Standing orders of operators, sorted by id."""
     answers: tuple[AppliedAnswers, ...] = ()
     """Sorted by region."""
+    rollouts: tuple[RolloutRecord, ...] = ()
+    """Sorted by service. Of one that is not here no workload was ever fully rolled out."""

@@ -16,7 +16,9 @@ class OrderKind(StrEnum):
     PAUSE = "pause"
     """Subject: a service. Its rollout stays as it is."""
     UNDO = "undo"
-    """Subject: a service; argument: the revision of the workload that is to be left again."""
+    """Subject: a service; argument: which rollout is taken back, as `rollout_argument` names it."""
+    RESUME = "resume"
+    """Subject: a service; argument: which rollout, that was stopped or undone, is tried again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,3 +34,9 @@ class Order:
     def id(self) -> str:
         """`drain:us-east`: there is one order of a kind for a subject at a time."""
         return f"{self.kind.value}:{self.subject}"
+
+
+def rollout_argument(revision: str, attempt: int) -> str:
+    """One attempt at a workload, for orders that are about no other: `3f2a...:2`. An order that
+    still stands when the spec or the attempt has changed means nothing any more."""
+    return f"{revision}:{attempt}"

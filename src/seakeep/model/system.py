@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from seakeep.model.ids import NodeId, RegionName, ServiceName, ZoneName
 from seakeep.model.limits import Priority, RateLimit, Shed
+from seakeep.model.rolling import Rollout as Rollout
 from seakeep.model.scale import Scale, is_held
 from seakeep.model.time import SECOND, Duration
 
@@ -264,14 +265,6 @@ class Work:
     concurrency: int
     queue: int | None = None
     """Requests that may wait for a slot; None is unbounded."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rollout:
-    """Bounds on a change: replicas above and below the wanted number."""
-
-    surge: int = 1
-    unavailable: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from seakeep.model.observation import (
     TrafficReading,
 )
 from seakeep.model.order import Order
+from seakeep.model.rollout import RolloutRecord
 from seakeep.model.time import Duration, Instant
 
 
@@ -122,6 +123,8 @@ class View:
     its balancer does not run, does not answer or has only begun, is absent."""
     answers: Mapping[RegionName, AppliedAnswers] = field(default_factory=dict)
     """What DNS servers answer from, by their region."""
+    rollouts: Mapping[ServiceName, RolloutRecord] = field(default_factory=dict)
+    """How far the change of each service's workload has got."""
     changed: Mapping[ServiceName, Instant] = field(default_factory=dict, compare=False)
     """By service: when an instance of it last came, went, or changed in more than its figures
     (those of probes, CPU, memory). Of a service that is not here nothing is known."""

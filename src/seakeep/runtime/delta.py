@@ -40,6 +40,7 @@ from seakeep.model.observation import (
     Sample,
     TrafficReading,
 )
+from seakeep.model.rollout import RolloutRecord
 from seakeep.model.time import Instant
 
 Leaves = dict[str, Json]
@@ -51,6 +52,7 @@ KEYS: dict[type, tuple[str, ...]] = {
     AppliedLimit: ("region", "limit"),
     TrafficReading: ("region", "service"),
     ProbeReading: ("kind",),
+    RolloutRecord: ("service",),
 }
 """What tells the elements of a list apart, for classes that have no `id`."""
 

@@ -18,8 +18,8 @@
  "pending":  [action ids]}
 
 The supervisor adds to each region "drain": {"phase", "says": [sentence]} | null, and to the whole
-"orders": [{"id", "kind", "subject", "argument", "given_by", "given_at_ns", "given_wall_ns",
-"age_s"}], "pid" and "started_ns".
+"rollouts" (see `runtime.rollouts`), "orders": [{"id", "kind", "subject", "argument", "given_by",
+"given_at_ns", "given_wall_ns", "age_s"}], "pid" and "started_ns".
 """
 
 from collections.abc import Mapping

@@ -40,6 +40,7 @@ from seakeep.runtime.journal import Journal
 from seakeep.runtime.lock import locked
 from seakeep.runtime.loop import Event, Latest, Loop
 from seakeep.runtime.orders import Orders, document_of, instant_of, kind_of
+from seakeep.runtime.rollouts import rollouts_document
 from seakeep.runtime.status import Rates, status_document
 from seakeep.runtime.step import Pipeline
 from seakeep.runtime.teardown import supervisor_file
@@ -127,6 +128,7 @@ class Supervisor:
             region["drain"] = drains.get(region["name"])
         return {
             **document,
+            "rollouts": rollouts_document(latest.system, latest.view, latest.decision.memory),
             "orders": self.orders.documents(time.time_ns()),
             "pid": os.getpid(),
             "started_ns": self._started_ns,

@@ -33,6 +33,7 @@ from seakeep.spec.fields import (
     fault,
 )
 from seakeep.spec.limits import Limits, ShedPart
+from seakeep.spec.rollout import RolloutPart, knows_weights
 from seakeep.spec.routing import BalancePart, Port, RetriesPart, RoutePart
 from seakeep.spec.scale import ScalePart
 
@@ -240,23 +241,6 @@ class WorkPart(Part):
     )
 
 
-class RolloutPart(Part):
-    """Bounds on a change. Not both may be zero."""
-
-    example = "{surge: 1, unavailable: 0}"
-
-    surge: int = Field(
-        default=1, ge=0, le=1000, description="Replicas above the wanted. Default 1."
-    )
-    unavailable: int = Field(default=0, ge=0, le=1000, description="Replicas below it. Default 0.")
-
-    @model_validator(mode="after")
-    def _movable(self) -> Self:
-        if self.surge == 0 and self.unavailable == 0:
-            raise fault("surge and unavailable are both 0: nothing could change", "write surge: 1")
-        return self
-
-
 def _variable(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
         raise fault(f"'{value[:60]}' is not a variable's name", "use letters, digits and _")
@@ -343,7 +327,8 @@ class ServicePart(Part):
     )
     work: WorkPart | None = Field(default=None, description="How the twin models an instance.")
     rollout: RolloutPart = Field(
-        default=RolloutPart(), description="Bounds on a change. Default: one above, none below."
+        default=RolloutPart(),
+        description="How a change takes over. Default: rolling, one above, none below.",
     )
     drain: Span = Field(
         default=2 * SECOND,
@@ -356,6 +341,11 @@ class ServicePart(Part):
         default=False,
         description="tcp only: hand over the client's address by PROXY protocol v2. Default false.",
     )
+
+    @model_validator(mode="after")
+    def _can_be_rolled_out(self) -> Self:
+        knows_weights(self.balance.policy, self.rollout)
+        return self
 
 
 def probe_timeout(probe: ProbePart) -> Duration:

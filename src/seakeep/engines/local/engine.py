@@ -38,6 +38,7 @@ from seakeep.model.action import (
     Action,
     AnswerDns,
     DrainInstance,
+    RecordRollout,
     RestartInstance,
     RetirePart,
     SetEndpoints,
@@ -55,6 +56,7 @@ from seakeep.model.observation import (
     Sample,
 )
 from seakeep.model.order import Order
+from seakeep.model.rollout import RolloutRecord
 from seakeep.model.system import System, has_held, nodes_of
 from seakeep.model.time import SECOND, Duration, Instant
 
@@ -88,6 +90,7 @@ class LocalEngine:
         self._state: EngineState | None = load_state(layout)
         self._claim = Claim()
         self._orders: tuple[Order, ...] = ()
+        self._rollouts: tuple[RolloutRecord, ...] = ()
         self._parts: dict[str, Part] = {}
         self._outcomes: list[Outcome] = []
         self._seq = 0
@@ -115,10 +118,14 @@ class LocalEngine:
         state.servers = _servers(state.book, system)
         if first:
             state.epoch += 1
+        state.rollouts = {
+            name: one for name, one in sorted(state.rollouts.items()) if name in system.services
+        }
         # Written before anything relies on it: on a full disk this raises, and nothing is done.
         self._save()
         self._system = system
         self._orders = tuple(state.orders[name] for name in sorted(state.orders))
+        self._rollouts = tuple(state.rollouts.values())
         self.instances.remember(
             state.homes, state.condemned, state.ordinals, state.book, self._save
         )
@@ -151,6 +158,7 @@ class LocalEngine:
             wall=self.clock.wall(now),
             orders=self._orders,
             answers=tuple(one for one in applied if one is not None),
+            rollouts=self._rollouts,
         )
 
     def submit(self, actions: Sequence[Action]) -> None:
@@ -332,7 +340,7 @@ class LocalEngine:
             case StartPart() | RetirePart():
                 part = self._parts.get(action.part)
                 return part.record.restarts if part else None
-            case StartInstance() | SetEndpoints() | AnswerDns() | SetLimit():
+            case StartInstance() | SetEndpoints() | AnswerDns() | SetLimit() | RecordRollout():
                 return None
             case _:
                 assert_never(action)
@@ -359,6 +367,8 @@ class LocalEngine:
                 return await self._part(action.part).start()
             case RetirePart():
                 return await self._retire(action.part)
+            case RecordRollout():
+                return self._record_rollout(action)
             case _:
                 assert_never(action)
 
@@ -370,6 +380,15 @@ class LocalEngine:
         del self._state.parts[name]
         self._save()
         return "retired"
+
+    def _record_rollout(self, action: RecordRollout) -> str:
+        """On a full disk it is known here all the same, and written later."""
+        assert self._state is not None
+        records = self._state.rollouts | {action.record.service: action.record}
+        self._state.rollouts = records
+        self._rollouts = tuple(records[name] for name in sorted(records))
+        self._save_again()
+        return action.record.stage.value
 
     def _part(self, name: str) -> Part:
         part = self._parts.get(name)

@@ -20,8 +20,10 @@ from seakeep.engines.local.files import replace_file
 from seakeep.engines.local.layout import Layout
 from seakeep.engines.local.octets import Claim, lease_octets, span_for
 from seakeep.engines.local.processes import Identity
+from seakeep.model.codec import decode, encode
 from seakeep.model.observation import Address, PartKind
 from seakeep.model.order import Order, OrderKind
+from seakeep.model.rollout import RolloutRecord
 from seakeep.model.time import Instant
 
 FORMAT = 1
@@ -97,6 +99,8 @@ class EngineState:
     while it was gone."""
     orders: dict[str, Order] = field(default_factory=dict)
     """What operators have ordered, by id."""
+    rollouts: dict[str, RolloutRecord] = field(default_factory=dict)
+    """How far the change of each service's workload has got, by service."""
 
 
 def load_state(layout: Layout) -> EngineState | None:
@@ -132,6 +136,10 @@ def _state(tree: dict[str, Any]) -> EngineState:
         homes=tree["homes"],
         condemned=tree["condemned"],
         orders={order.id: order for order in map(_order, tree.get("orders", []))},
+        rollouts={
+            one.service: one
+            for one in (decode(RolloutRecord, item) for item in tree.get("rollouts", []))
+        },
     )
 
 
@@ -152,6 +160,7 @@ def save_state(layout: Layout, state: EngineState) -> None:
         "homes": state.homes,
         "condemned": state.condemned,
         "orders": list(state.orders.values()),
+        "rollouts": [encode(record) for record in state.rollouts.values()],
     }
     replace_file(layout.identity, orjson.dumps(tree, option=orjson.OPT_INDENT_2))
 
