@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from seakeep.model.system import System
 from seakeep.spec.build import build
+from seakeep.spec.dns_files import check_database
 from seakeep.spec.document import Document
 from seakeep.spec.files import gather
 from seakeep.spec.messages import problems_of
@@ -39,6 +40,8 @@ def load(path: Path) -> Loaded:
     root = gathered.root
     document, found = check(root)
     problems += found
+    if document is not None:
+        problems += check_database(document, root, path.resolve().parent)
     if document is None or any(p.severity is Severity.ERROR for p in problems):
         raise SpecError(tuple(problems))
     return Loaded(system=build(document), warnings=in_order(problems), files=tuple(gathered.files))
