@@ -26,7 +26,7 @@ from seakeep.model.scale import (
     ScheduledBounds,
     Survive,
 )
-from seakeep.model.system import Replicas
+from seakeep.model.system import Replicas, Resources
 from seakeep.model.time import HOUR, MINUTE, SECOND
 from seakeep.model.view import Health, Signal
 from seakeep.observe.observe import ObserveMemory
@@ -200,7 +200,7 @@ def test_what_is_remembered_is_bounded(traffic):
         assert len(web.recommendations) <= 5 * MINUTE // EVERY + 1
         assert max(map(len, web.needs.values()), default=0) <= 5 * MINUTE // EVERY + 1
         assert len(web.ups) + len(web.downs) <= 4
-        assert len(web.forecast.peaks) <= 12
+        assert web.forecast is None or len(web.forecast.peaks) <= 12
 
 
 @settings(max_examples=60, deadline=None)
@@ -295,3 +295,29 @@ def test_a_region_that_is_lost_takes_nothing_that_is_needed_with_it(survive):
     loop.run(3 * MINUTE)
     assert loop.memory.scaling.services["web"].current == 8
     assert all(one.health is Health.READY for one in loop.view.instances.values())
+
+
+def test_a_restarted_seakeep_keeps_what_was_scaled_up():
+    loop = Loop(SYSTEM, ControlPlane(1))
+    loop.world.offer("web", us_east=60, eu_west=36)
+    loop.run(MINUTE)
+    assert loop.ready("web") == 12
+    loop.restart()
+    assert loop.run(15 * SECOND) == []
+    loop.world.offer("web", us_east=8, eu_west=8)
+    loop.run(MINUTE)
+    assert loop.ready("web") == 2
+
+
+def test_a_scale_up_without_room_says_what_is_missing():
+    """Four nodes of half a core each hold two instances: eight in all."""
+    small = Resources(cpu_millicores=500, memory_bytes=16 << 30)
+    places = {"us-east": {"a": 2}, "eu-west": {"a": 2}}
+    system = system_of(places, list(SYSTEM.services.values()), capacity=small)
+    loop = Loop(system, ControlPlane(1))
+    loop.world.offer("web", us_east=96, eu_west=0)
+    loop.run(90 * SECOND)
+    assert loop.memory.scaling.services["web"].wanted == 12
+    assert loop.ready("web") == 8
+    told = {one.code: dict(one.numbers) for one in loop.decision.reasons}
+    assert told["scaling.limited.capacity"] == {"wanted": 12, "replicas": 4, "short": "cpu"}

@@ -109,10 +109,11 @@ class ScalingController:
         left_before = began_at if view.at < began_at + ADOPTED_WITHIN else None
         services: dict[ServiceName, Scaling] = {}
         reasons: list[Reason] = []
-        for service in scaled:
-            before = memory.services.get(service.name)
+        for index, service in enumerate(scaled):
             turn = _Turn(system, service, view, calendar)
-            after = turn.next(before, left_before, memory.revision == system.revision)
+            before = memory.services.get(service.name) or turn.first(index, len(scaled))
+            same_spec = memory.revision in ("", system.revision)
+            after = turn.next(before, left_before, same_spec)
             services[service.name] = after
             reasons.extend(turn.events)
             reasons.extend(after.reasons)
@@ -165,10 +166,8 @@ class _Turn:
         self.standing: list[Reason] = []
         """What stands until the next decision."""
 
-    def next(self, before: Scaling | None, left_before: Instant | None, same_spec: bool) -> Scaling:
+    def next(self, before: Scaling, left_before: Instant | None, same_spec: bool) -> Scaling:
         """`left_before`: instances from before this instant may still turn up."""
-        if before is None:
-            before = self._first()
         if self.service.replicas.min == 0:
             before = self._noting_activity(before)
         if left_before is not None:
@@ -181,12 +180,15 @@ class _Turn:
 
     # --- beginnings ---
 
-    def _first(self) -> Scaling:
+    def first(self, index: int, count: int) -> Scaling:
+        """Before anything is known. Services begin one after the other, so that no step decides
+        for all of them."""
         least = self.service.replicas.min
+        earlier = self.scale.every * 2 // 5 * index // count
         return Scaling(
             current=least,
             wanted=least,
-            next_at=self.view.at + self.scale.every,
+            next_at=self.view.at + self.scale.every - earlier,
             active_at=self.view.at,
         )
 
@@ -295,7 +297,8 @@ class _Turn:
         return Scaling(
             current=current,
             wanted=wanted,
-            next_at=at + self.scale.every,
+            # A new spec is acted upon at once, between two periods.
+            next_at=before.next_at if at < before.next_at else at + self.scale.every,
             base=base,
             layout=layout,
             recommendations=recommendations,
