@@ -15,7 +15,7 @@ from seakeep.runtime.control import ControlError
 
 VERBS = (
     "init", "check", "schema", "up", "down", "status", "rollout", "logs", "explain", "load",
-    "inject", "drain", "undrain",
+    "inject", "drain", "undrain", "replay",
 )  # fmt: skip
 """In the order of `seakeep --help`; the module and its function, or its `app`, are called so."""
 

@@ -4,12 +4,13 @@ A replay starts at the beginning of a run or, when older segments are gone, at a
 head holds the loop's state. After a gap it is out of the picture until the next of either.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from seakeep.act.track import Tracker
-from seakeep.model.codec import CodecError, Json, dump_tree
+from seakeep.model.codec import DIGEST_HEX_DIGITS, CodecError, Json, dump_tree
 from seakeep.model.ids import ActionId
 from seakeep.model.record import Missing, Opened, Record, Remembered, Specified, Stepped
 from seakeep.model.system import System
@@ -44,25 +45,34 @@ class ReplayReport:
     gaps: tuple[str, ...]
     """What is missing from the journal, and why."""
     difference: Difference | None
+    digest: str = ""
+    """Of all decisions that were made anew, in order: equal in every process."""
 
     @property
     def identical(self) -> bool:
         return self.difference is None and self.steps > 0
 
 
-def replay(folder: Path, pipelines: Callable[[int], Pipeline] = Pipeline) -> ReplayReport:
+def replay(
+    folder: Path,
+    pipelines: Callable[[int], Pipeline] = Pipeline,
+    progress: Callable[[int, Instant], None] = lambda steps, at: None,
+) -> ReplayReport:
     """Replay the journal in `folder` up to the first difference. `pipelines` makes the pipeline
-    of a run from its epoch. Raises what a controller raises."""
-    return replay_records(read(folder), pipelines)
+    of a run from its epoch; `progress` is told of every step. Raises what a controller raises."""
+    return replay_records(read(folder), pipelines, progress)
 
 
 def replay_records(
-    records: Iterable[Record], pipelines: Callable[[int], Pipeline] = Pipeline
+    records: Iterable[Record],
+    pipelines: Callable[[int], Pipeline] = Pipeline,
+    progress: Callable[[int, Instant], None] = lambda steps, at: None,
 ) -> ReplayReport:
     """`replay` of records at hand."""
     runs = steps = skipped = 0
     gaps: list[str] = []
     difference = None
+    decisions = hashlib.sha256()
     pipeline = Pipeline(0)
     system: System | None = None
     state: StepState | None = None
@@ -91,10 +101,17 @@ def replay_records(
                 difference = _difference(record, again)
                 if difference is not None:
                     break
+                decisions.update(dump_tree(again))
                 steps += 1
                 state = result.state
+                progress(steps, record.at)
     return ReplayReport(
-        runs=runs, steps=steps, skipped=skipped, gaps=tuple(gaps), difference=difference
+        runs=runs,
+        steps=steps,
+        skipped=skipped,
+        gaps=tuple(gaps),
+        difference=difference,
+        digest=decisions.hexdigest()[:DIGEST_HEX_DIGITS],
     )
 
 
