@@ -31,9 +31,11 @@ from seakeep.decide.rollout_stages import (
     Census,
     Progress,
     census_of,
+    compared,
     plan_of,
     progressed,
 )
+from seakeep.decide.rollout_verdict import worse
 from seakeep.model.action import Guard, RecordRollout
 from seakeep.model.decision import Decision, Number, Reason
 from seakeep.model.ids import ServiceName
@@ -80,6 +82,22 @@ REASONS: Mapping[str, str] = {
     "rollout.rollback.not_ready": (
         "{subject} goes back to {old}: {instance}, of {new}, is not ready after {waited_ns}, and"
         " nothing else has got ready ({detail})"
+    ),
+    "rollout.stop.errors": (
+        "{subject} stops on its way to {new}: that fails {new_percent} % of {requests} requests,"
+        " and {old} failed {old_percent} % at the same time"
+    ),
+    "rollout.rollback.errors": (
+        "{subject} goes back to {old}: {new} fails {new_percent} % of {requests} requests, and"
+        " {old} failed {old_percent} % at the same time"
+    ),
+    "rollout.stop.latency": (
+        "{subject} stops on its way to {new}: that answers {quantile_percent} % of requests within"
+        " {new_ns}, and {old} within {old_ns} at the same time"
+    ),
+    "rollout.rollback.latency": (
+        "{subject} goes back to {old}: {new} answers {quantile_percent} % of requests within"
+        " {new_ns}, and {old} within {old_ns} at the same time"
     ),
     "rollout.undo": "{subject} goes back to {old} from {new}, undone by {by}",
     "rollout.undo.nothing": (
@@ -206,6 +224,8 @@ class _Step:
             progress = self._progress(service, revision, record.attempt)
         census = census_of(service, record, self.view, progress, wanted)
         progress = progressed(service, record, census, progress, self._pauser(service.name))
+        if record.stage is Stage.ROLLING:
+            progress = compared(service, record, self.view, progress)
         self.services[service.name] = progress
         self._transition(service, record, census, progress)
         progress = self.services[service.name]
@@ -267,6 +287,10 @@ class _Step:
         self, service: Service, record: RolloutRecord, census: Census, progress: Progress
     ) -> bool:
         """Whether the new version was found to be bad."""
+        found = worse(progress.old_side, progress.new_side, service.rollout.compare)
+        if found is not None:
+            self._fail(service, record, progress, found[0], **found[1])
+            return True
         since = progress.stuck_since
         if since is None or census.stuck is None or self.view.at < since + service.rollout.deadline:
             return False

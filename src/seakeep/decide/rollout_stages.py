@@ -5,13 +5,15 @@ from dataclasses import dataclass, field, replace
 from math import ceil
 
 from seakeep.decide.rollout_plan import RolloutPlan
+from seakeep.decide.rollout_verdict import NOTHING, Side, side_of
 from seakeep.model.decision import Number
+from seakeep.model.histogram import percentile
 from seakeep.model.ids import InstanceId
-from seakeep.model.observation import Phase
+from seakeep.model.observation import Phase, RevisionReading
 from seakeep.model.rolling import Strategy
 from seakeep.model.rollout import RolloutRecord, Stage
 from seakeep.model.system import Service
-from seakeep.model.time import SECOND, Duration, Instant
+from seakeep.model.time import MILLISECOND, SECOND, Duration, Instant
 from seakeep.model.view import Health, InstanceView, View
 
 CHECKED_EVERY: Duration = SECOND
@@ -35,12 +37,33 @@ class Progress:
     """Since when all that the present step wants is there."""
     held: int = 0
     """New instances when the rollout was last moving."""
+    counted_from: tuple[RevisionReading, ...] | None = None
+    """What versions had answered when this attempt began."""
+    old_side: Side = NOTHING
+    new_side: Side = NOTHING
+    """What they have answered since."""
     asked: tuple[str, Instant] | None = None
     """The last record that was asked for, by its action, and when."""
 
-    def compared(self) -> dict[str, dict[str, Number]] | None:
-        """What both versions answered so far; None when that is not known."""
-        return None
+    def compared(self) -> dict[str, dict[str, Number | None]] | None:
+        """What both versions answered so far; None when nothing was heard."""
+        if not self.old_side.requests and not self.new_side.requests:
+            return None
+        return {"old": _figures(self.old_side), "new": _figures(self.new_side)}
+
+
+def _figures(side: Side) -> dict[str, Number | None]:
+    def in_ms(quantile: float) -> float | None:
+        value = percentile(side.latency, quantile)
+        return None if value is None else round(value / MILLISECOND, 1)
+
+    return {
+        "requests": side.requests,
+        "failures": side.failures,
+        "error_rate": side.error_rate,
+        "p50_ms": in_ms(0.5),
+        "p95_ms": in_ms(0.95),
+    }
 
 
 @dataclass(slots=True, kw_only=True)
@@ -144,6 +167,22 @@ def progressed(
         step=record.step,
         step_since=step_since,
         held=census.new_live if moves else max(progress.held, census.new_live),
+    )
+
+
+def compared(service: Service, record: RolloutRecord, view: View, progress: Progress) -> Progress:
+    """With what both versions have answered since the attempt began."""
+    readings = [one for one in view.revisions if one.service == service.name]
+    base = progress.counted_from
+    if base is None:
+        base = tuple(readings)
+    elif not readings:
+        return progress
+    return replace(
+        progress,
+        counted_from=base,
+        old_side=side_of(readings, base, record.good.revision),
+        new_side=side_of(readings, base, record.target),
     )
 
 

@@ -171,6 +171,21 @@ class TrafficReading:
     """Answers by the time they took; () for services that are not scaled on latency."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevisionReading:
+    """What one version of a service answered to one region's balancer, while others run beside
+    it: counted since they were first told apart. Every try counts, also one that was repeated."""
+
+    region: RegionName
+    service: ServiceName
+    revision: str
+    requests: int
+    failures: int
+    """5xx, reset or timeout."""
+    latency: Counts = ()
+    """Of a sample when there were very many."""
+
+
 class OutcomeStatus(StrEnum):
     DONE = "done"
     REFUSED = "refused"
@@ -212,6 +227,8 @@ class Observation:
     """Sorted by (region, limit)."""
     traffic: tuple[TrafficReading, ...] = ()
     """Sorted by (region, service)."""
+    revisions: tuple[RevisionReading, ...] = ()
+    """Sorted by (region, service, revision); only of services that have several versions."""
     ordinals: tuple[UsedOrdinals, ...] = ()
     """Sorted by service. They outlive the controllers' memory: an instance on a node that is
     gone is not seen, and comes back with its node."""

@@ -15,6 +15,7 @@ from seakeep.model.observation import (
     InstanceState,
     Outcome,
     PartState,
+    RevisionReading,
     TrafficReading,
 )
 from seakeep.model.order import Order
@@ -125,6 +126,8 @@ class View:
     """What DNS servers answer from, by their region."""
     rollouts: Mapping[ServiceName, RolloutRecord] = field(default_factory=dict)
     """How far the change of each service's workload has got."""
+    revisions: tuple[RevisionReading, ...] = ()
+    """What versions that run side by side answer."""
     changed: Mapping[ServiceName, Instant] = field(default_factory=dict, compare=False)
     """By service: when an instance of it last came, went, or changed in more than its figures
     (those of probes, CPU, memory). Of a service that is not here nothing is known."""

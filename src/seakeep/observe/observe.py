@@ -134,6 +134,7 @@ def observe(
         signals=signals,
         answers={one.region: one for one in observation.answers},
         rollouts={one.service: one for one in observation.rollouts},
+        revisions=observation.revisions,
         changed={name: at if name in news else memory.changed.get(name, at) for name in by_service},
         news={name: of for name, of in news.items() if name in memory.changed},
     )

@@ -37,6 +37,7 @@ from seakeep.model.observation import (
     AppliedLimit,
     Observation,
     ProbeReading,
+    RevisionReading,
     Sample,
     TrafficReading,
 )
@@ -52,6 +53,7 @@ KEYS: dict[type, tuple[str, ...]] = {
     AppliedLimit: ("region", "limit"),
     TrafficReading: ("region", "service"),
     ProbeReading: ("kind",),
+    RevisionReading: ("region", "service", "revision"),
     RolloutRecord: ("service",),
 }
 """What tells the elements of a list apart, for classes that have no `id`."""

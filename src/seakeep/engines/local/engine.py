@@ -153,6 +153,7 @@ class LocalEngine:
             endpoints=tuple(applied for edge in edges for applied in edge.applied_endpoints()),
             limits=tuple(applied for edge in edges for applied in edge.applied_limits()),
             traffic=tuple(reading for edge in edges for reading in edge.traffic),
+            revisions=tuple(reading for edge in edges for reading in edge.revisions),
             ordinals=self.instances.used_ordinals(),
             outcomes=outcomes,
             wall=self.clock.wall(now),
@@ -271,7 +272,7 @@ class LocalEngine:
             case PartKind.NODE:
                 return NodePart(*args, self.instances)
             case PartKind.EDGE:
-                return EdgePart(*args, self._state.book)
+                return EdgePart(*args, self._state.book, self.instances.versions)
             case PartKind.LINK:
                 return LinkPart(*args, self._state.book)
             case PartKind.HOLDER:

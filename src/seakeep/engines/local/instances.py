@@ -129,6 +129,21 @@ class Instances:
         ]
         return tuple(sorted(found, key=_order))
 
+    def versions(self) -> dict[str, tuple[ServiceName, str]]:
+        """`host:port` -> (service, revision), of services of which more than one version runs."""
+        found = [state for report in list(self._reports.values()) for state in report.instances]
+        first: dict[ServiceName, str] = {}
+        several = {
+            state.service
+            for state in found
+            if first.setdefault(state.service, state.revision) != state.revision
+        }
+        return {
+            f"{state.address.host}:{state.address.port}": (state.service, state.revision)
+            for state in found
+            if state.service in several
+        }
+
     def used_ordinals(self) -> tuple[UsedOrdinals, ...]:
         return tuple(
             UsedOrdinals(service=name, last=last) for name, last in sorted(self._ordinals.items())

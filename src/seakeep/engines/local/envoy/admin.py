@@ -11,11 +11,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import h11
 
 from seakeep.engines.local.envoy.clusters import service_of
 from seakeep.engines.local.envoy.paths import ConfigVersions
+from seakeep.engines.local.envoy.versions import HostCount
 from seakeep.engines.local.layout import Layout
 from seakeep.model.histogram import Counts, merged
 from seakeep.model.ids import RegionName, ServiceName
@@ -184,6 +186,18 @@ class EdgeAdmin:
             for host in status.get("host_statuses", ())
         )
 
+    async def host_counts(self) -> list[HostCount]:
+        """What every endpoint answered. Raises AdminError."""
+        try:
+            statuses = json.loads(await self._get("/clusters?format=json"))["cluster_statuses"]
+            return [
+                _host_count(status["name"], host)
+                for status in statuses
+                for host in status.get("host_statuses", ())
+            ]
+        except (ValueError, KeyError, TypeError) as error:
+            raise AdminError(f"edge {self.region}: unreadable answer: {error}") from error
+
     async def reopen_logs(self) -> None:
         """Close the access log and open it by its name again, after it was renamed away."""
         await self._get("/reopen_logs", method="POST")
@@ -347,6 +361,17 @@ def _reading(
         shed=sums.get("shed", 0),
         pending=sums.get("upstream_rq_pending_active", 0),
         latency=latency,
+    )
+
+
+def _host_count(cluster: str, status: Mapping[str, Any]) -> HostCount:
+    socket = status["address"]["socket_address"]
+    stats = {one["name"]: int(one.get("value", 0)) for one in status.get("stats", ())}
+    return HostCount(
+        cluster=cluster,
+        address=f"{socket['address']}:{socket['port_value']}",
+        requests=stats.get("rq_total", 0),
+        failures=max(stats.get("rq_error", 0), stats.get("rq_timeout", 0)),
     )
 
 

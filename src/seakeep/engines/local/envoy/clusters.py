@@ -37,6 +37,9 @@ UPSTREAM_IDLE: Duration = 4 * SECOND
 connection: the other way round a request can leave just as the connection goes away, and one
 that is not idempotent then fails."""
 
+CANARY_BIAS = "seakeep.canary.active_request_bias"
+"""Envoy demands a name for it in its runtime, where nobody sets it."""
+
 HEALTH_PERIOD: Duration = SECOND
 HEALTH_FAILURES = 3
 """For services without a readiness probe: is the port open?"""
@@ -147,7 +150,10 @@ def _balancing(service: Service) -> Json:
         case BalancePolicy.ROUND_ROBIN:
             return {"lb_policy": "ROUND_ROBIN", "round_robin_lb_config": slow}
         case BalancePolicy.LEAST_REQUEST | BalancePolicy.LOAD_AWARE:
-            config = {"choice_count": 2, **slow}
+            config: Json = {"choice_count": 2, **slow}
+            if policy is BalancePolicy.LEAST_REQUEST:
+                # Its weights differ only in a canary, whose share is to come out exactly.
+                config["active_request_bias"] = {"default_value": 0.0, "runtime_key": CANARY_BIAS}
             return {"lb_policy": "LEAST_REQUEST", "least_request_lb_config": config}
         case BalancePolicy.RANDOM:
             return {"lb_policy": "RANDOM"}

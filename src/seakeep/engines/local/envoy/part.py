@@ -18,13 +18,19 @@ from seakeep.engines.local.envoy.config import (
 from seakeep.engines.local.envoy.endpoints import write_endpoints
 from seakeep.engines.local.envoy.limits import load_shares, save_shares, shared_limits
 from seakeep.engines.local.envoy.paths import ConfigVersions, access_log, shares_path
+from seakeep.engines.local.envoy.versions import VersionMeter, Versions
 from seakeep.engines.local.layout import Layout
 from seakeep.engines.local.parts import Part
 from seakeep.engines.local.processes import Identity
 from seakeep.engines.local.state import PartRecord
 from seakeep.model.action import SetEndpoints, SetLimit
 from seakeep.model.ids import ServiceName
-from seakeep.model.observation import AppliedEndpoints, AppliedLimit, TrafficReading
+from seakeep.model.observation import (
+    AppliedEndpoints,
+    AppliedLimit,
+    RevisionReading,
+    TrafficReading,
+)
 from seakeep.model.scale import Metric, is_held
 from seakeep.model.system import Service, System
 
@@ -46,9 +52,14 @@ class EdgePart(Part):
         changed: Callable[[], None],
         save: Callable[[], None],
         book: AddressBook,
+        versions: Callable[[], Versions],
     ) -> None:
+        """`versions`: of the services of which more than one version runs."""
         super().__init__(record, layout, token, changed, save)
         self.traffic: tuple[TrafficReading, ...] = ()
+        self.revisions: tuple[RevisionReading, ...] = ()
+        self._versions_of = versions
+        self._meter = VersionMeter(record.region, access_log(layout, record.region))
         self._book = book
         self._admin = EdgeAdmin(layout, record.region)
         self._system: System | None = None
@@ -108,6 +119,8 @@ class EdgePart(Part):
             self._counting.cancel()
         self._applied = {}
         self.traffic = ()
+        self.revisions = ()
+        self._meter.forget()
 
     async def ping(self) -> None:
         if not await self._admin.ready():
@@ -182,6 +195,7 @@ class EdgePart(Part):
                 before, self.traffic = self.traffic, await self._counted()
                 if _called(self.traffic, self._held) - _called(before, self._held):
                     self._changed()  # somebody waits
+                await self._tell_apart()
                 self.heard_at = BootClock().now()
                 self.detail = ""
                 await self._rotate()
@@ -192,6 +206,15 @@ class EdgePart(Part):
     async def _counted(self) -> tuple[TrafficReading, ...]:
         services = self._system.services if self._system is not None else ()
         return await self._admin.traffic(services, self._timed)
+
+    async def _tell_apart(self) -> None:
+        """What versions that run side by side answer; nothing is read while there are none."""
+        versions = self._versions_of()
+        if versions:
+            self.revisions = self._meter.take(await self._admin.host_counts(), versions)
+        elif self.revisions:
+            self.revisions = ()
+            self._meter.forget()
 
     async def _rotate(self) -> None:
         path = access_log(self.layout, self.record.region)
