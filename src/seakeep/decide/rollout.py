@@ -84,12 +84,12 @@ REASONS: Mapping[str, str] = {
         " nothing else has got ready ({detail})"
     ),
     "rollout.stop.errors": (
-        "{subject} stops on its way to {new}: that fails {new_percent} % of {requests} requests,"
-        " and {old} failed {old_percent} % at the same time"
+        "{subject} stops on its way to {new}: that fails {new_percent} % of its requests (so far:"
+        " {requests}), and {old} failed {old_percent} % at the same time"
     ),
     "rollout.rollback.errors": (
-        "{subject} goes back to {old}: {new} fails {new_percent} % of {requests} requests, and"
-        " {old} failed {old_percent} % at the same time"
+        "{subject} goes back to {old}: {new} fails {new_percent} % of its requests (so far:"
+        " {requests}), and {old} failed {old_percent} % at the same time"
     ),
     "rollout.stop.latency": (
         "{subject} stops on its way to {new}: that answers {quantile_percent} % of requests within"
