@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from demo.demand import deploy, surge
+from demo.demand import deploy, flood, surge
 from demo.stage import (
     SETTLE_S_MAX,
     Result,
@@ -43,16 +43,17 @@ class Lengths:
     unattended: float
     surge: float
     deploy: float
+    flood: float
     zone: float
     region: float
     settle: float
 
 
 SHORT = Lengths(
-    kill=6, freeze=9, unattended=10, surge=15, deploy=8, zone=11, region=15, settle=1
+    kill=6, freeze=9, unattended=10, surge=15, deploy=8, flood=6, zone=11, region=15, settle=1
 )  # fmt: skip
 FULL = Lengths(
-    kill=60, freeze=60, unattended=60, surge=60, deploy=60, zone=60, region=60, settle=10
+    kill=60, freeze=60, unattended=60, surge=60, deploy=60, flood=60, zone=60, region=60, settle=10
 )  # fmt: skip
 
 
@@ -63,6 +64,7 @@ def acts(stage: Stage, lengths: Lengths) -> Iterator[Result]:
     yield unattended(stage, lengths)
     yield surge(stage, lengths.surge, lengths.settle)
     yield deploy(stage, lengths.deploy, lengths.settle)
+    yield flood(stage, lengths.flood, lengths.settle)
     yield lose_zone(stage, lengths)
     yield lose_region(stage, lengths)
 

@@ -3,12 +3,15 @@
 import time
 
 from demo.stage import SETTLE_S_MAX, Result, Stage, measured, recover, sleep_until, within
+from demo.traffic import FLOOD
 from demo.watch import Snapshot, all_well, instances, service
 from seakeep.runtime import control
 
 SURGING = "browsers-eu"
 SURGE_FACTOR = 3.0
 SCALED = "web"
+FLOODED, FLOOD_PER_S, BURST = "/burn?ms=10", 200.0, 10
+"""The spec lets each client have 10 of these a second, and 10 at once."""
 DEPLOYED = "web"
 OLD_VERSION, NEW_VERSION = 'SHOP_VERSION: "1"', 'SHOP_VERSION: "2"'
 
@@ -59,4 +62,23 @@ def deploy(stage: Stage, lasts_s: float, settle_s: float) -> Result:
         recover(stage, result, began, rolled, SETTLE_S_MAX)
     result.note = f"{len(old)} instances replaced"
     result.met = result.failures == 0 and result.recover_s is not None
+    return result
+
+
+def flood(stage: Stage, lasts_s: float, settle_s: float) -> Result:
+    """One client asks for what is dear, 20 times as often as it may."""
+    result = Result("a flood from one client", "held to its limit; the others lose nothing")
+    stage.say(f"one client asks for {FLOODED} {FLOOD_PER_S:g} times a second: 20 times its limit")
+    entered = time.monotonic_ns()
+    with measured(stage, result, lasts_s, settle_s) as began:
+        stage.load.flood(FLOODED, FLOOD_PER_S, lasts_s)
+    ended = time.monotonic_ns()
+    (mine,) = [item for item in stage.load.traffic.sources if item.source == FLOOD]
+    quiet = stage.load.p99_between(entered - round(lasts_s * 1e9), entered, SURGING)
+    loud = stage.load.p99_between(began, ended, SURGING)
+    result.note = f"{mine.ok} of its {mine.ok + mine.declined + mine.failed} requests let through"
+    if quiet is not None and loud is not None:
+        result.note += f"; p99 of {SURGING} {quiet:.0f} ms before, {loud:.0f} ms meanwhile"
+    most = FLOOD_PER_S / 20 * (lasts_s + 1) + BURST
+    result.met = result.failures == 0 and 0 < mine.ok <= most
     return result

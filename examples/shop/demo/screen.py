@@ -74,7 +74,16 @@ class Screen:
 
     def _traffic(self) -> Panel:
         table = Table(box=None, padding=(0, 3, 0, 0))
-        for name in ("clients", "enter at", "req/s", "p50", "p99", "requests", "failed"):
+        for name in (
+            "clients",
+            "enter at",
+            "req/s",
+            "p50",
+            "p99",
+            "requests",
+            "failed",
+            "declined",
+        ):
             table.add_column(name, justify="left" if name in ("clients", "enter at") else "right")
         for item in self._load.traffic.sources:
             table.add_row(*_source_row(item))
@@ -99,6 +108,7 @@ def _source_row(item: SourceFigures) -> tuple[str | Text, ...]:
         _ms(item.p99_ms),
         f"{item.ok + item.failed:,}",
         Text(f"{item.failed:,}", "red" if item.failed else "green"),
+        f"{item.declined:,}" if item.declined else "",
     )
 
 

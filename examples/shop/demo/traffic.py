@@ -2,11 +2,12 @@
 
 import asyncio
 import multiprocessing
+import statistics
 import threading
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from seakeep.load.plan import plan_for_system
 from seakeep.load.resolve import Overstay
 from seakeep.load.run import LoadRun
 from seakeep.load.snapshot import Snapshot, SourceSnapshot
+from seakeep.model.system import Shape, System
 from seakeep.model.time import SECOND, seconds
 from seakeep.runtime.client import edges, servers
 from seakeep.spec import load
@@ -22,6 +24,8 @@ from seakeep.spec import load
 TELL_EVERY_S = 0.25
 RUN_S_MAX = 900
 SEED = 7
+FLOOD = "flood"
+"""The name of the client that floods, among the traffic sources."""
 NOBODY_OVERSTAYS = Overstay(share=0.0)
 """Every client asks again once an answer's time is over: what is measured is the system."""
 
@@ -37,6 +41,8 @@ class SourceFigures:
     p99_ms: float | None
     ok: int
     failed: int
+    declined: int
+    """Turned away on purpose: 429, or 503 with Retry-After."""
 
 
 @dataclass(slots=True)
@@ -48,6 +54,8 @@ class Traffic:
     """(due, source, result), due on the monotonic clock in ns."""
     ends: list[tuple[int, dict[str, int]]] = field(default_factory=list)
     """(time told, requests ended so far by source)."""
+    p99s: list[tuple[int, str, float]] = field(default_factory=list)
+    """(time told, source, p99 of the last second in ms)."""
     warning: str | None = None
 
 
@@ -83,12 +91,28 @@ class Load:
                 traffic.sources = [SourceFigures(**item) for item in told["sources"]]
                 traffic.failures += [tuple(item) for item in told["failures"]]
                 ended = {item.source: item.ok + item.failed for item in traffic.sources}
+                traffic.p99s += [
+                    (told["at"], item.source, item.p99_ms)
+                    for item in traffic.sources
+                    if item.p99_ms is not None
+                ]
                 traffic.ends.append((told["at"], ended))
                 traffic.warning = told["warning"]
 
     def surge(self, source: str, factor: float, lasts_s: float) -> None:
         """Let a source send so many times as much as it does, for a while."""
         self._ours.send(("surge", source, factor, lasts_s))
+
+    def flood(self, path: str, rate_per_s: float, lasts_s: float) -> None:
+        """Let one more client ask for a path, again and again, for a while."""
+        self._ours.send(("flood", path, rate_per_s, lasts_s))
+
+    def p99_between(self, start_ns: int, end_ns: int, source: str) -> float | None:
+        """The median of a source's p99s, one a second, in ms."""
+        found = [
+            p99 for at, name, p99 in self.traffic.p99s if name == source and start_ns <= at < end_ns
+        ]
+        return statistics.median(found) if found else None
 
     def requests_between(self, start_ns: int, end_ns: int) -> int:
         """How many requests ended in an interval of the monotonic clock."""
@@ -139,12 +163,12 @@ class _Generator:
         self._runs: list[LoadRun] = []
         self._told: list[int] = []
         self._tasks: list[asyncio.Task[Snapshot]] = []
-        self._begin((), 1.0, RUN_S_MAX)
+        self._begin(self._system, (), 1.0, RUN_S_MAX)
 
-    def _begin(self, sources: Sequence[str], factor: float, lasts_s: float) -> None:
+    def _begin(self, system: System, sources: Sequence[str], factor: float, lasts_s: float) -> None:
         """Send what the sources (all, when none is named) send, `factor` times."""
         plan = plan_for_system(
-            self._system, edges(self._spec.parent), seed=SEED + len(self._runs), sources=sources,
+            system, edges(self._spec.parent), seed=SEED + len(self._runs), sources=sources,
             factor=factor, servers=servers(self._spec.parent), overstay=NOBODY_OVERSTAYS,
         )  # fmt: skip
         run = LoadRun(plan, timeout=3 * SECOND)
@@ -161,7 +185,14 @@ class _Generator:
             case ("stop",):
                 self._stop.set()
             case ("surge", source, factor, lasts_s):
-                self._begin((source,), factor - 1, lasts_s)
+                self._begin(self._system, (source,), factor - 1, lasts_s)
+            case ("flood", path, rate_per_s, lasts_s):
+                like = next(iter(self._system.traffic.values()))
+                flood = replace(
+                    like, name=FLOOD, path=path, rate_per_s=rate_per_s, shape=Shape.CONSTANT
+                )
+                only = replace(self._system, traffic={FLOOD: flood})
+                self._begin(only, (), 1.0, lasts_s)
 
     async def settle(self) -> None:
         self._stop.set()
@@ -196,6 +227,7 @@ def _together(items: list[SourceSnapshot]) -> dict[str, Any]:
         "p99_ms": _highest(item.interval.p99 for item in items),
         "ok": sum(item.ok for item in items),
         "failed": sum(item.failures for item in items),
+        "declined": sum(sum(item.declined.values()) for item in items),
     }
 
 
