@@ -11,6 +11,7 @@ from seakeep.engines.local.cgroups import (
     Hierarchies,
     NodeGroups,
     find_hierarchies,
+    prefix,
     remove_all,
 )
 from seakeep.engines.local.processes import spawn as spawn_process
@@ -75,6 +76,20 @@ def test_down_removes_the_groups_of_every_node_and_no_other() -> None:
         assert any("us-east.a.0" in path.name for path in left)
     finally:
         assert remove_all(other) == []
+
+
+@pytest.mark.skipif(not find_hierarchies().folders(), reason="no groups for this user")
+def test_down_removes_groups_that_were_made_from_another_session() -> None:
+    token = secrets.token_hex(8)
+    session = find_hierarchies().folders()[0] / f"session-{token}"
+    session.mkdir()
+    try:
+        (session / f"{prefix(token)}.us-east.a.0" / "web-1").mkdir(parents=True)
+        assert remove_all(token) == []
+        assert not [path for path in session.iterdir() if path.is_dir()]
+    finally:
+        remove_all(token)
+        session.rmdir()
 
 
 def test_finding_groups_leaves_no_trace() -> None:

@@ -93,7 +93,10 @@ def down(layout: Layout, *, keep_logs: bool, progress: Progress) -> DownReport:
 def _down_without_state(layout: Layout, progress: Progress) -> DownReport:
     """Nothing is up, unless somebody has removed the folder of what runs."""
     stop_supervisor(layout, progress)
-    strays = _kill_strays(systems_at(layout))
+    tokens = systems_at(layout)
+    strays = _kill_strays(tokens)
+    for token in tokens:
+        cgroups.remove_all(token)
     _remove_leftovers(layout)
     if layout.state.exists():
         # What was killed has made it anew, or an `up` has come meanwhile: that one is left alone.

@@ -242,15 +242,29 @@ class NodeGroups:
 def remove_all(token: str) -> list[Path]:
     """Remove every group of a system (`seakeep down`, with the system's token), once its
     processes have ended. What could not be removed."""
-    found = find_hierarchies()
     left = []
-    for folder in found.folders():
-        for group in sorted(folder.glob(f"{prefix(token)}.*")):
-            for instance in sorted(path for path in group.iterdir() if path.is_dir()):
-                _remove(instance)
-            if not _remove(group):
-                left.append(group)
+    for group in _groups_of(token):
+        for instance in sorted(path for path in group.iterdir() if path.is_dir()):
+            _remove(instance)
+        if not _remove(group):
+            left.append(group)
     return left
+
+
+def _groups_of(token: str) -> list[Path]:
+    """A system's groups wherever they are: who ends it may sit in another session, and so below
+    another group, than who started it."""
+    try:
+        mounts = _mounts(Path("/proc/self/mountinfo").read_text())
+    except OSError:
+        return []
+    found = []
+    for point in sorted({point for _, point in mounts.values()}):
+        for folder, names, _ in os.walk(point):
+            mine = sorted(name for name in names if name.startswith(f"{prefix(token)}."))
+            found += [Path(folder) / name for name in mine]
+            names[:] = [name for name in names if not name.startswith("seakeep-")]
+    return found
 
 
 def _write(path: Path, content: str) -> bool:
