@@ -10,22 +10,25 @@ from typing import Any, Literal, NewType
 
 import pytest
 from hypothesis import given, settings
+from tests.runtime.journals import two_regions
 from tests.runtime.strategies import values
 
 from seakeep.model.action import Action, DrainInstance, Guard, PartKind, StartPart
 from seakeep.model.codec import (
+    HIDDEN,
     CodecError,
     decode,
     digest,
     dumps,
     encode,
     encoder_of,
+    hiding,
     load_tree,
     loads,
 )
 from seakeep.model.decision import Reason
 from seakeep.model.observation import Observation
-from seakeep.model.system import Check, HttpCheck, System, TcpCheck
+from seakeep.model.system import Check, HttpCheck, System, TcpCheck, Workload
 
 
 @pytest.mark.parametrize("hint", [Observation, Action, Reason, Check, System])
@@ -88,6 +91,16 @@ def test_every_kind_of_type() -> None:
         "times": 3,
     }
     assert decode(Everything, encode(value)) == value
+
+
+def test_of_secrets_that_are_hidden_only_the_names_are_written() -> None:
+    workload = dataclasses.replace(
+        two_regions().services["web"].workload, env=(("API_KEY", "hunter2"), ("MODE", "x"))
+    )
+    with hiding():
+        tree = encode(workload)
+    assert tree["env"] == [["API_KEY", HIDDEN], ["MODE", HIDDEN]]
+    assert decode(Workload, encode(workload)) == workload
 
 
 def test_equal_values_give_equal_bytes() -> None:

@@ -85,9 +85,9 @@ def begin(folder: Path, world: World, *, epoch: int = 1, limits: Limits | None =
     )
 
 
-def eventful(folder: Path, limits: Limits | None = None) -> Run:
+def eventful(folder: Path, limits: Limits | None = None, system: System | None = None) -> Run:
     """Start, a kill, a lost zone that comes back, a new spec, and a restarted supervisor."""
-    run = begin(folder, World(two_regions()), limits=limits)
+    run = begin(folder, World(system or two_regions()), limits=limits)
     run.run(15)
     run.fault("kill", "web-1")
     run.run(15)

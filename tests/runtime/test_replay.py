@@ -19,7 +19,7 @@ from seakeep.runtime.reading import read
 from seakeep.runtime.replay import replay, replay_records, views
 from seakeep.runtime.segments import frame, unframe
 from seakeep.runtime.step import Pipeline
-from tests.runtime.journals import eventful
+from tests.runtime.journals import eventful, two_regions
 
 
 def test_identical(tmp_path: Path) -> None:
@@ -37,6 +37,23 @@ def test_identical(tmp_path: Path) -> None:
     assert {action.guard.epoch for action in actions} == {1, 2}
     assert len([one for one in read(tmp_path) if isinstance(one, Specified)]) == 3
     assert run.system.revision == "r2"
+
+
+def test_identical_though_the_values_of_variables_are_not_in_it(tmp_path: Path) -> None:
+    system = two_regions()
+    services = {
+        name: replace(service, workload=replace(service.workload, env=(("KEY", "hunter2"),)))
+        for name, service in system.services.items()
+    }
+    eventful(
+        tmp_path,
+        Limits(segment_bytes=30_000, packed=False),
+        replace(system, services=services),
+    )
+    written = b"".join(path.read_bytes() for path in sorted(tmp_path.glob("*.jsonl")))
+    assert b"hunter2" not in written
+    assert written.count(b'["KEY","(hidden)"]') > 5
+    assert replay(tmp_path).identical
 
 
 def test_identical_under_other_hash_seeds(tmp_path: Path) -> None:

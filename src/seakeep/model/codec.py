@@ -4,19 +4,22 @@ What a type says is what is written: a data class is an object with its fields i
 their declaration, a member of a union of data classes also says its `type` (the class name), a
 tuple is an array, a mapping an object in its own order (an array of pairs when its keys are not
 strings), a set a sorted array, an enum its value. A field that still has its empty default
-(None, 0, "", (), {}) is left out. Equal values give equal bytes in every process; the one thing
-that `==` overlooks and the bytes do not is the order of a mapping, which is part of the value
-here. Encoders and decoders are compiled once per type.
+(None, 0, "", (), {}) is left out. Within `hiding` the pairs of a field whose metadata say that it
+is secret are written with the word HIDDEN for what each name stands for. Equal values give equal
+bytes in every process; the one thing that `==` overlooks and the bytes do not is the order of a
+mapping, which is part of the value here. Encoders and decoders are compiled once per type.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import enum
 import hashlib
 import json
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from contextvars import ContextVar
 from typing import Any, Literal, NewType, TypeVar, Union, get_args, get_origin, overload
 from typing import get_type_hints as hints_of
 
@@ -38,9 +41,13 @@ from seakeep.model.codec_scalars import (
 
 T = TypeVar("T")
 
+HIDDEN = "(hidden)"
+_hiding: ContextVar[bool] = ContextVar("hiding", default=False)
+
 DIGEST_HEX_DIGITS = 16
 TYPE_TAG = "type"
 __all__ = [
+    "HIDDEN",
     "CodecError",
     "Decoder",
     "Encoder",
@@ -53,6 +60,7 @@ __all__ = [
     "encode",
     "encoder_of",
     "field_types",
+    "hiding",
     "load_tree",
     "loads",
 ]
@@ -120,6 +128,17 @@ def load_tree(data: bytes) -> Json:
 
 def _no_constant(name: str) -> Json:
     raise ValueError(f"{name} is not JSON")
+
+
+@contextlib.contextmanager
+def hiding() -> Iterator[None]:
+    """Within it secrets are left out of what is encoded: for files that people keep and share.
+    As the secrets of equal values are hidden alike, what is compared stays comparable."""
+    token = _hiding.set(True)
+    try:
+        yield
+    finally:
+        _hiding.reset(token)
 
 
 # --- compiling --------------------------------------------------------------
@@ -372,7 +391,9 @@ def _dataclass(as_type: Any) -> tuple[Encoder, Decoder]:
     plain: Any = get_origin(as_type) or as_type
     hints = field_types(as_type)
     fields = dataclasses.fields(plain)
-    encoders = [(one.name, encoder_of(hints[one.name]), _empty_default(one)) for one in fields]
+    encoders = [
+        (one.name, _field_encoder(one, hints[one.name]), _empty_default(one)) for one in fields
+    ]
     decoders = {one.name: decoder_of(hints[one.name]) for one in fields}
     required = [one.name for one in fields if not _has_default(one)]
 
@@ -394,6 +415,15 @@ def _dataclass(as_type: Any) -> tuple[Encoder, Decoder]:
         return plain(**_decoded_fields(plain.__name__, tree, decoders, required))
 
     return encode_dataclass, decode_dataclass
+
+
+def _field_encoder(field: "dataclasses.Field[Any]", hint: Any) -> Encoder:
+    encoder = encoder_of(hint)
+    if not field.metadata.get("secret"):
+        return encoder
+    return lambda pairs: encoder(
+        tuple((name, HIDDEN) for name, _ in pairs) if _hiding.get() else pairs
+    )
 
 
 def _decoded_fields(

@@ -276,7 +276,8 @@ class Workload:
     """argv; `${NAME}` in an argument is filled from the instance's environment."""
     port: int
     protocol: Protocol
-    env: tuple[tuple[str, str], ...]
+    env: tuple[tuple[str, str], ...] = field(metadata={"secret": True})
+    """Never written into a journal, but for the names."""
     resources: Resources
     probes: tuple[Probe, ...]
     stop_grace: Duration

@@ -6,7 +6,8 @@ of the next record (a killed process loses none of them, a power cut those of th
 
 The first step of a run and one in `FULL_EVERY` or more hold the whole observation, the others
 what changed (`runtime.delta`). A segment is self-contained: at its head stand the run, the whole
-spec, and the loop's state, so that a reader and a replay can start at any segment.
+spec, and the loop's state, so that a reader and a replay can start at any segment. The values of
+environment variables, which may be secrets, are in none of it.
 
 Nothing here may stop the loop. When a record cannot be written (disk full), that is reported,
 the file is cut back to its last whole record, and the first record that can be written again is
@@ -23,7 +24,7 @@ from pathlib import Path
 
 import seakeep
 from seakeep.engines.local.clock import BootClock
-from seakeep.model.codec import CodecError, Json, encode
+from seakeep.model.codec import CodecError, Json, encode, hiding
 from seakeep.model.decision import Decision, Number, Reason
 from seakeep.model.observation import Observation
 from seakeep.model.system import System
@@ -191,6 +192,7 @@ class Journal:
 
     # --- what callers write ---------------------------------------------------
 
+    @hiding()
     def system(self, system: System, at: Instant) -> bool:
         """The spec from here on."""
         with self._guard:
@@ -202,6 +204,7 @@ class Journal:
             self._start()
             return not self._system_due
 
+    @hiding()
     def step(
         self,
         observation: Observation,

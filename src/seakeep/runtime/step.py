@@ -11,7 +11,15 @@ from typing import Any, Protocol, runtime_checkable
 from seakeep.act.track import Tracker
 from seakeep.decide.arbitrate import ControlPlane
 from seakeep.model.action import Action
-from seakeep.model.codec import DIGEST_HEX_DIGITS, Json, decode, dump_tree, encode, encoder_of
+from seakeep.model.codec import (
+    DIGEST_HEX_DIGITS,
+    Json,
+    decode,
+    dump_tree,
+    encode,
+    encoder_of,
+    hiding,
+)
 from seakeep.model.decision import Controller, Decision, Reason
 from seakeep.model.observation import Observation
 from seakeep.model.system import System
@@ -107,12 +115,14 @@ def _earliest(*instants: Instant | None) -> Instant | None:
 def decision_tree(
     actions: Iterable[Action], reasons: Iterable[Reason], wake_at: Instant | None
 ) -> Json:
-    """What is compared of a decision: all of it but the controller's memory."""
-    return {
-        "actions": encode_actions(actions),
-        "reasons": [encode_reason(reason) for reason in reasons],
-        "wake_at": wake_at,
-    }
+    """What is compared of a decision: all of it but the controller's memory, and the secrets
+    that a journal does not hold."""
+    with hiding():
+        return {
+            "actions": encode_actions(actions),
+            "reasons": [encode_reason(reason) for reason in reasons],
+            "wake_at": wake_at,
+        }
 
 
 def decision_digest(decision: Decision[Any]) -> str:
