@@ -33,6 +33,18 @@ _ITEMS: dict[str, Any] = {
 }
 """By the list that they stand in. Kept so that the other items keep their index."""
 
+_ITEM_FIELDS: dict[Location, Any] = {
+    ("objectives", "availability"): "99%",
+    ("objectives", "latency"): "99% < 1s",
+    ("objectives", "window"): "30d",
+    ("steps", "at"): 0,
+    ("steps", "for"): "1ms",
+    ("steps", "slow", "cpu"): "50%",
+    ("steps", "delay", "by"): "1ms",
+    ("steps", "surge", "factor"): 1,
+}
+"""Values within an item that others can stand in for, so that the rest of it is still checked."""
+
 
 def salvage(plain: dict[str, Any], error: ValidationError) -> tuple[Document | None, set[Location]]:
     """The document without what `error` found, and the locations that were set aside; None
@@ -58,7 +70,12 @@ def _set_aside(plain: dict[str, Any], location: Location, *, missing: bool) -> L
     What cannot do without it is found faulty in the next round, and goes then."""
     for depth, part in enumerate(location):
         if isinstance(part, int) and location[depth - 1] in _ITEMS:
-            _at(plain, location[:depth])[part] = deepcopy(_ITEMS[str(location[depth - 1])])
+            name = str(location[depth - 1])
+            within = _ITEM_FIELDS.get((name, *location[depth + 1 :]))
+            if within is not None and not missing:
+                _at(plain, location[:-1])[location[-1]] = within
+                return location
+            _at(plain, location[:depth])[part] = deepcopy(_ITEMS[name])
             return location[: depth + 1]
     entry = _at(plain, location[:2])
     field = tuple(location[0:3:2])
