@@ -8,7 +8,7 @@ import typer
 from seakeep.cli import output
 from seakeep.cli.project import DEFAULT_SPEC, Spec, layout_of
 from seakeep.decide.reasons import REASONS
-from seakeep.explain import Line, from_now_on, timeline
+from seakeep.explain import SAID_OF_ALL, Line, from_now_on, timeline
 from seakeep.runtime.reading import read
 
 
@@ -54,11 +54,11 @@ def explain(
     lines = timeline(records, REASONS, subject)[-tail:]
     if json and not follow:
         output.print_json([asdict(line) for line in lines])
-        return
-    for line in lines:
-        _tell(line, json)
-    if not lines:
-        output.note(f"the journal says nothing of {subject or 'anything'}")
+    else:
+        for line in lines:
+            _tell(line, json)
+    if all(line.code in SAID_OF_ALL for line in lines):
+        _nothing_of(subject, go_on=follow or subject is None)
     if follow:
         known = len(records)
         del records
@@ -69,6 +69,14 @@ def explain(
                 _tell(line, json)
         except KeyboardInterrupt:
             return
+
+
+def _nothing_of(subject: str | None, *, go_on: bool) -> None:
+    message = f"the journal says nothing of {subject or 'anything'}"
+    if go_on:
+        output.note(message)
+    else:
+        output.fail(message, hint="`seakeep status` shows what there is, by name", code=1)
 
 
 def _tell(line: Line, json: bool) -> None:

@@ -87,6 +87,10 @@ def from_now_on(
             yield from sorted(fresh, key=lambda line: line.at)
 
 
+SAID_OF_ALL = ("supervisor.started", "spec.changed", "journal.missing")
+"""Codes of lines that stand in every story, whoever it is about."""
+
+
 @dataclass(slots=True, kw_only=True)
 class _Story:
     templates: Mapping[str, str]
