@@ -86,6 +86,22 @@ def test_up_again_says_where_and_what(system: Running) -> None:
     assert "routes: / → front" in done.err
 
 
+@pytest.mark.parametrize("subject", ["nobody", "east/z"])
+def test_explain_says_when_it_knows_nothing(system: Running, subject: str) -> None:
+    done = system.seakeep("explain", subject)
+    assert done.code == 1
+    assert f"the journal says nothing of {subject}" in done.err
+    assert "seakeep status" in done.err.partition("hint: ")[2]
+    assert system.seakeep("explain", "east/a").code == 0
+
+
+def test_a_link_to_itself_is_bad_input(system: Running) -> None:
+    done = system.seakeep("inject", "partition", "east~east")
+    assert (done.code, done.out) == (2, "")
+    assert "leads from a region to itself" in done.err
+    assert "hint: write two regions" in done.err
+
+
 def test_a_piped_status_is_not_cut_off(system: Running) -> None:
     done = system.seakeep("status")
     assert done.code == 0, done.err

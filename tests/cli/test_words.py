@@ -41,7 +41,7 @@ def test_summaries_are_not_cut_off_at_80_columns(arguments: tuple[str, ...]) -> 
 
 
 @pytest.mark.parametrize(
-    "arguments", [*((verb,) for verb in VERBS if verb not in GROUPS),
+    "arguments", [*((verb,) for verb in VERBS if verb != "rollout"),
                   *((group, verb) for group, verbs in GROUPS.items() for verb in verbs)],
 )  # fmt: skip
 def test_every_verb_shows_an_example(arguments: tuple[str, ...]) -> None:

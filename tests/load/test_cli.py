@@ -182,6 +182,7 @@ BAD = {
     "factor": ([*URL, "--factor", "-1"], "not a factor"),
     "nan": ([*URL, "--factor", "nan"], "not a factor"),
     "percent": ([*URL, "--fail-above", "0.1"], "no percent sign"),
+    "more than all": ([*URL, "--fail-above", "200%"], "more than all requests"),
     "speed alone": ([*URL, "--speed", "2x"], "goes with --replay"),
     "rate of a replay": ([*URL, "--replay", "x", "--rate", "1/s"], "its own timing"),
     "no log": ([*URL, "--replay", "none.log"], "cannot read none.log"),

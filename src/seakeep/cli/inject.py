@@ -17,8 +17,18 @@ from seakeep.model.time import Duration, in_seconds
 from seakeep.runtime import faults
 
 app = typer.Typer(
-    help="Inject real faults: signals, cut links, lost power. Each ends with its duration, with "
-    "Ctrl-C, or with the death of this command.",
+    help="""Inject real faults: signals, cut links, lost power.
+
+    Each ends with its duration, with Ctrl-C, or with the death of this command.
+
+    Examples:
+
+      seakeep inject kill web-3
+
+      seakeep inject lose-zone us-east/a --for 1m
+
+      seakeep inject partition us-east~eu-west --for 30s
+    """,
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,

@@ -91,7 +91,10 @@ def rate_of(text: str | None) -> float | None:
 
 
 def share_of(text: str | None) -> float | None:
-    return None if text is None else parsed(units.parse_percent, text, "--fail-above")
+    share = None if text is None else parsed(units.parse_percent, text, "--fail-above")
+    if share is not None and share > 1:
+        output.fail(f"--fail-above: {text} is more than all requests", hint="write 0.1%")
+    return share
 
 
 def overstay_of(share: str, factor: str) -> Overstay:

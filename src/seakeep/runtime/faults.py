@@ -155,6 +155,11 @@ def _hold_link(verb: str) -> Callable[[ExitStack, Layout, EngineState, Fault], s
                     f"there is no link of {region or 'nowhere'} in {fault.subject!r}",
                     f"write REGION~REGION or REGION>REGION with {', '.join(known)}",
                 )
+        if origin == target:
+            raise FaultError(
+                f"{fault.subject!r} leads from a region to itself, and there is no link",
+                "write two regions, such as us-east~eu-west",
+            )
         for here, there, direction in _ends(origin, target, one_way, verb):
             fields: dict[str, Any] = {"target": there}
             fields |= (
