@@ -210,6 +210,12 @@ def test_the_starter_service_answers_and_leaves_in_order(tmp_path: Path) -> None
         assert get("127.0.0.1", port, "/ready")[0] == 200
         status, body = get("127.0.0.1", port, "/any")
         assert (status, body["from"], body["region"]) == (200, "hello-3", "us-east")
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE_S)
+        for _ in range(2):  # a body after the first answer would spoil the second
+            connection.request("HEAD", "/any")
+            answer = connection.getresponse()
+            assert (answer.status, answer.read()) == (200, b"")
+        connection.close()
         service.send_signal(signal.SIGTERM)
         assert service.wait(timeout=DEADLINE_S) == 0
     finally:

@@ -21,7 +21,7 @@ changed = threading.Condition()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers GET requests."""
+    """Answers GET and HEAD requests."""
 
     protocol_version = "HTTP/1.1"
     timeout = 30
@@ -37,6 +37,8 @@ class Handler(BaseHTTPRequestHandler):
             with changed:
                 busy -= 1
                 changed.notify_all()
+
+    do_HEAD = do_GET
 
     def route(self) -> None:
         if self.path == "/healthz":  # alive: the process can answer
@@ -55,7 +57,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
             self.close_connection = True
         self.end_headers()
-        self.wfile.write(content)
+        if self.command != "HEAD":
+            self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:
         """Silent: the edge keeps the access log."""
