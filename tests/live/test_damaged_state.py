@@ -58,6 +58,8 @@ def test_a_state_that_was_removed_while_the_system_runs(tmp_path: Path) -> None:
     with running(tmp_path) as system:
         token = system.token()
         shutil.rmtree(system.layout.state)
+        says_why(system.seakeep("up"), "was removed while the system ran", "`seakeep down`")
+        assert not system.layout.identity.exists()
         done = system.seakeep("down")
         assert done.code == 0, done.err
         assert processes.strays(token) == []

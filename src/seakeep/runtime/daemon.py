@@ -9,7 +9,7 @@ from pathlib import Path
 
 from seakeep.engines.local.layout import Layout
 from seakeep.engines.local.process_table import TOKEN_VARIABLE
-from seakeep.engines.local.state import load_state
+from seakeep.engines.local.state import bereft, load_state
 from seakeep.runtime import control
 from seakeep.runtime.lock import is_free
 
@@ -35,7 +35,11 @@ def start_supervisor(layout: Layout, spec: Path) -> None:
     somebody else is starting it in this moment, it is told of the spec; while a `down` runs, its
     end is waited for. Raises SupervisorFailed with the supervisor's own last words, StateError
     when the state cannot be used."""
-    load_state(layout)
+    if load_state(layout) is None and bereft(layout):
+        raise SupervisorFailed(
+            f"{layout.state} was removed while the system ran, and with it what a supervisor needs",
+            "`seakeep down` ends what still runs; then `seakeep up` starts it anew",
+        )
     deadline = time.monotonic() + OTHERS_END_WITHIN_S
     while True:
         child, log, start = _spawn(layout, spec)

@@ -177,6 +177,12 @@ def systems_at(layout: Layout) -> list[str]:
     return sorted(system for system in systems if TOKEN.match(system))
 
 
+def bereft(layout: Layout) -> bool:
+    """Whether parts of the system work on in a state folder that has been removed."""
+    gone = f"{layout.state} (deleted)"
+    return any(folder == gone for _, folder in processes.with_folders())
+
+
 def new_state(layout: Layout, regions: int) -> tuple[EngineState, Claim]:
     """A fresh state with addresses that no other system on this machine uses, and the claim to
     them, which is to be held until something listens there."""
