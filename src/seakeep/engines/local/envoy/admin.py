@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import h11
 
@@ -138,7 +139,10 @@ class EdgeAdmin:
 
     async def endpoints_taken(self, cluster: str, digest: str) -> bool:
         """Whether the push with this digest is what the cluster runs with."""
-        return (await self.taken()).endpoints.get(cluster) == digest
+        name = f"cluster.{cluster}.version_text"
+        pattern = quote(f"^{re.escape(name)}$")
+        found = _stats(await self._get(f"/stats?type=TextReadouts&filter={pattern}"))
+        return found.get(name, "").strip('"') == digest
 
     async def listeners_changed(self) -> int:
         """How often Envoy has added or changed a listener since it started."""

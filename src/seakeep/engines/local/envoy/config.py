@@ -5,13 +5,13 @@ watched folder makes Envoy read a file again.
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 import envoy  # type: ignore[import-untyped]  # the wheel has no py.typed
+import orjson
 
 from seakeep.engines.local.addresses import AddressBook
 from seakeep.engines.local.envoy.clusters import TYPE, cluster_names, render_clusters
@@ -127,7 +127,7 @@ def push_again(layout: Layout, region: RegionName) -> None:
     named = [*sorted(edge.glob("rds/*/routes.json")), *sorted(edge.glob("ecds/*/filter.json"))]
     for path in (clusters_path(layout, region), *named, listeners_path(layout, region)):
         if path.exists():
-            _move_into_place(path, path.read_text())
+            _move_into_place(path, path.read_bytes())
 
 
 def discovery(version: str, resources: Sequence[Json]) -> Json:
@@ -145,15 +145,16 @@ def empty_assignment(cluster: str) -> Json:
 
 def digest_of(resources: Sequence[Json]) -> str:
     """A version for resources: equal content, equal version."""
-    return hashlib.sha256(json.dumps(resources, sort_keys=True).encode()).hexdigest()[:16]
+    canonical = orjson.dumps(resources, option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(canonical).hexdigest()[:16]
 
 
 def replace_if_changed(path: Path, content: Json) -> bool:
     """Put `content` at `path` by a rename, unless it is there already. The temporary file
     lies a folder up, since Envoy reloads for any rename within the watched one."""
-    text = json.dumps(content, indent=1)
+    text = orjson.dumps(content)
     try:
-        if path.read_text() == text:
+        if path.read_bytes() == text:
             return False
     except FileNotFoundError:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -161,9 +162,9 @@ def replace_if_changed(path: Path, content: Json) -> bool:
     return True
 
 
-def _move_into_place(path: Path, text: str) -> None:
+def _move_into_place(path: Path, text: bytes) -> None:
     fresh = path.parent.parent / f".{path.parent.name}.{path.name}.{os.getpid()}.new"
-    fresh.write_text(text)
+    fresh.write_bytes(text)
     fresh.replace(path)
 
 

@@ -115,13 +115,14 @@ def _locality(
         other.weight > 0 or any(endpoint.weight != 1 for endpoint in other.endpoints)
         for other in peers
     )
+    total = sum(endpoint.weight for endpoint in locality.endpoints)
     entry: Json = {
         "locality": {"region": locality.region, "zone": locality.zone or ""},
         "priority": rank,
         "lb_endpoints": [
             _endpoint(
                 endpoint,
-                _weight(endpoint, locality) if weighted else None,
+                _weight(endpoint, locality, total) if weighted else None,
                 _address(endpoint, action, service, book),
             )
             for endpoint in locality.endpoints
@@ -130,11 +131,10 @@ def _locality(
     return entry
 
 
-def _weight(endpoint: Endpoint, locality: Locality) -> int:
+def _weight(endpoint: Endpoint, locality: Locality, total: int) -> int:
     """The endpoint's share of its priority. A locality's weight is carried by its endpoints:
     Envoy's own locality weights keep a locality's share whole until 1/1.4 of it is left, which
-    overloads what remains."""
-    total = sum(other.weight for other in locality.endpoints)
+    overloads what remains. `total` is that of the locality's endpoints."""
     share = locality.weight if locality.weight > 0 else total
     return max(1, round(WEIGHT_SCALE * share * endpoint.weight / max(1, total)))
 
