@@ -8,6 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from seakeep.runtime.replay import replay
 from tests.live.systems import Running, eventually, running
 
 pytestmark = pytest.mark.live
@@ -37,7 +38,7 @@ services:
 """
 
 SLOW_APP = '''\
-"""Takes 200 ms for an answer."""
+"""Takes 500 ms for an answer."""
 import asyncio, os
 
 
@@ -48,7 +49,7 @@ async def serve(reader, writer):
         except (asyncio.IncompleteReadError, ConnectionError):
             break
         if not head.startswith(b"GET /ready"):
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.5)
         writer.write(b"HTTP/1.1 200 OK\\r\\ncontent-length: 2\\r\\n\\r\\nok")
         await writer.drain()
     writer.close()
@@ -105,22 +106,28 @@ def test_scales_with_the_traffic_of_a_region_and_back(tmp_path: Path) -> None:
             assert system.get(region)
 
         def grown() -> bool:
-            # 24 requests in flight of 4 each: 6, and those are where the callers are.
+            # 24 requests in flight of 4 each: 6 (or 5, within the tolerance, should the client not
+            # quite keep so many in flight), and those are where the callers are.
             found = service_of(system)
-            return found["ready"] == found["scale"]["load"] == 6 and found["regions"]["east"] == 5
+            seen.update({one["metric"]: one["value"] for one in found["scale"]["metrics"]})
+            load, regions = found["scale"]["load"], found["regions"]
+            return found["ready"] == load in (5, 6) and regions["east"] == load - 1
+
+        seen: dict[str, float] = {}
 
         statuses = asyncio.run(surge(system, "east", 24, grown))
         ended = time.monotonic()
         assert set(statuses) == {200}, "no request fails while it grows"
-        found = service_of(system)
-        metrics = {one["metric"]: one for one in found["scale"]["metrics"]}
-        assert 180 < metrics["latency"]["value"] < 3000
+        assert 450 < seen["latency"] < 3000
         eventually(lambda: service_of(system)["ready"] == 2, 60.0)
         assert time.monotonic() - ended > 6, "not before its window is over"
         told = " ".join(history(system))
         assert "is scaled up from" in told
         assert "is scaled down from" in told
         assert "the most cautious wish of the last 8.00s counts" in told
+        again = replay(system.layout.journal)
+        assert again.difference is None
+        assert again.steps > 20
 
 
 ASLEEP = """\
