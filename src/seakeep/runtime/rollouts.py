@@ -11,6 +11,7 @@ somebody or something brought about; `compared` holds what both versions answere
 
 from typing import Any
 
+from seakeep.decide.placement import wanted_of
 from seakeep.decide.reasons import REASONS
 from seakeep.decide.rollout import RolloutMemory
 from seakeep.explain.wording import sentence
@@ -31,10 +32,11 @@ def rollouts_document(system: System, view: View, memory: object) -> list[Docume
     it is unknown is left out."""
     rollout = getattr(memory, "rollout", None)
     known = rollout if isinstance(rollout, RolloutMemory) else RolloutMemory()
-    return [_of(service, view, known) for service in system.services.values()]
+    wanted = wanted_of(system, getattr(getattr(memory, "scaling", None), "wanted", {}))
+    return [_of(one, view, known, wanted[one.name]) for one in system.services.values()]
 
 
-def _of(service: Service, view: View, memory: RolloutMemory) -> Document:
+def _of(service: Service, view: View, memory: RolloutMemory, wanted: int) -> Document:
     record = view.rollouts.get(service.name)
     revision = service.workload.revision
     new = [one for one in view.by_service.get(service.name, ()) if one.state.revision == revision]
@@ -54,7 +56,7 @@ def _of(service: Service, view: View, memory: RolloutMemory) -> Document:
         "stage": _stage(record, revision, is_paused=order is not None),
         "old": None if record is None or record.good.revision == revision else record.good.revision,
         "new": revision,
-        "wanted": service.replicas.min,
+        "wanted": wanted,
         "new_ready": sum(1 for one in ready if one.state.id not in unripe),
         "new_live": sum(1 for one in live if one.state.revision == revision),
         "old_live": sum(1 for one in live if one.state.revision != revision),
