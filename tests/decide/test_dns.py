@@ -56,11 +56,14 @@ class Run:
         self.at = AT
         self.decision = None
 
-    def see(self, instances=EVERYWHERE, *, after=0, down=(), drained=(), takes=True, pending=()):
+    def see(
+        self, instances=EVERYWHERE, *, after=0, down=(), drained=(), takes=True, pending=(),
+        silent=(),
+    ):  # fmt: skip
         self.at += after
         view = view_of(self.system, instances, at=self.at, pending=pending,
                        parts=parts_with_dns(self.system, *down))  # fmt: skip
-        view = replace(view, answers=self.answers)
+        view = replace(view, answers=self.answers, silent=dict.fromkeys(silent, AT))
         self.rolls = {name: enroll(one, view, self.rolls[name])
                       for name, one in self.system.services.items()}  # fmt: skip
         rolls = {name: of.rolls for name, of in self.rolls.items()}
@@ -145,6 +148,15 @@ def test_a_region_that_cannot_serve_is_out_after_fall_and_in_after_rise(instance
     run.see(after=1)
     assert run.regions == (EAST, WEST, SOUTH)
     assert run.codes()[0] == "dns.region.in"
+
+
+def test_an_edge_that_gives_no_answer_serves_nobody():
+    run = Run()
+    run.see()
+    run.see(silent=[f"edge:{EAST}"], after=6 * SECOND)
+    run.see(silent=[f"edge:{EAST}"], after=DNS.fall)
+    assert run.regions == (WEST, SOUTH)
+    assert dict(run.decision.reasons[0].numbers)["why"] == "its edge gives no answer"
 
 
 def test_a_short_trouble_changes_nothing():

@@ -2,6 +2,8 @@
 
 import ipaddress
 import random
+import tempfile
+from pathlib import Path
 
 import dns.edns
 import dns.flags
@@ -16,11 +18,12 @@ from hypothesis import strategies as st
 from seakeep.engines.local.dns import wire
 from seakeep.engines.local.dns.cache import ENTRIES_MAX, Cache
 from seakeep.engines.local.dns.limit import Limit
-from seakeep.engines.local.dns.places import Places
+from seakeep.engines.local.dns.places import Database, DatabaseError, Found, Places
 from seakeep.engines.local.dns.steer import Atlas, in_turn
 from seakeep.engines.local.dns.wire import Malformed
 from seakeep.engines.local.dns.zone import Table, TableError
 from seakeep.model.system import Location
+from tests import mmdb
 
 NEW_YORK = Location(latitude_deg=40.7, longitude_deg=-74.0)
 PARIS = Location(latitude_deg=48.9, longitude_deg=2.4)
@@ -266,6 +269,45 @@ def test_everybody_within_the_scope_is_in_the_same_place(prefixes, last):
     width = 32 - max(found.scope, 24)
     first = last >> width << width
     assert {place(n) for n in range(first, first + (1 << width))} == {best}
+
+
+def test_a_database_knows_the_others(tmp_path):
+    path = tmp_path / "city.mmdb"
+    mmdb.write(path, {"203.0.113.0/24": mmdb.city(48.9, 2.4), "10.0.0.0/8": {"country": "x"}})
+    places = Places((("203.0.113.128/25", NEW_YORK),), Database(path))
+
+    def find(text):
+        return places.find(ipaddress.ip_address(text).packed)
+
+    assert find("203.0.113.1") == Found(PARIS, 25), "the other half lies elsewhere"
+    assert find("203.0.113.200") == Found(NEW_YORK, 25)
+    assert find("10.1.2.3").place is None
+    assert find("192.0.2.1").place is None
+    assert find("2001:db8::1") == Found(None, 0), "it has no IPv6"
+    for content in (b"", b"rubbish" * 100, path.read_bytes()[:60]):
+        (tmp_path / "bad.mmdb").write_bytes(content)
+        with pytest.raises(DatabaseError):
+            Database(tmp_path / "bad.mmdb")
+    with pytest.raises(DatabaseError, match="no such file"):
+        Database(tmp_path / "none.mmdb")
+
+
+@given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=20))
+def test_a_damaged_database_ends_no_server(changes):
+    entries = {"203.0.113.0/24": mmdb.city(48.9, 2.4), "10.0.0.0/8": mmdb.city(1.0, 2.0)}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "city.mmdb"
+        mmdb.write(path, entries)
+        data = bytearray(path.read_bytes())
+        for at, value in changes:
+            data[at % len(data)] = value
+        path.write_bytes(data)
+        try:
+            database = Database(path)
+        except DatabaseError:
+            return
+        for packed in (bytes((203, 0, 113, 1)), bytes((10, 1, 2, 3)), bytes(4), bytes(16)):
+            database.find(packed)
 
 
 # --- steering ---------------------------------------------------------------

@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from seakeep.load.geography import distance_km, nearest_first
+from seakeep.load.geography import nearest_first
 from seakeep.load.plan import PlanError, lanes_for_system, plan_for_system
+from seakeep.load.resolve import Overstay
 from seakeep.load.targets import require_loopback, target_of_url
+from seakeep.model.distance import great_circle_km
 from seakeep.model.observation import Address
 from seakeep.model.system import Location, Region
 from seakeep.model.time import SECOND
@@ -54,10 +56,12 @@ def at(latitude, longitude):
 
 
 def test_distances_are_those_of_the_globe():
-    assert distance_km(at(51.5074, -0.1278), at(40.7128, -74.0060)) == pytest.approx(5570, rel=0.01)
-    assert distance_km(at(0, 179), at(0, -179)) == pytest.approx(222.4, rel=0.01)
-    assert distance_km(at(90, 0), at(-90, 0)) == pytest.approx(20015, rel=0.01)
-    assert distance_km(at(10, 10), at(10, 10)) == 0
+    assert great_circle_km(at(51.5074, -0.1278), at(40.7128, -74.0060)) == pytest.approx(
+        5570, rel=0.01
+    )
+    assert great_circle_km(at(0, 179), at(0, -179)) == pytest.approx(222.4, rel=0.01)
+    assert great_circle_km(at(90, 0), at(-90, 0)) == pytest.approx(20015, rel=0.01)
+    assert great_circle_km(at(10, 10), at(10, 10)) == 0
 
 
 def test_regions_without_a_place_come_last_and_ties_by_name():
@@ -89,6 +93,30 @@ def test_requests_say_what_their_route_asks_for(system):
     assert beta.headers == (("x-beta", "yes"),)
     # A prefix matches whole segments: /apix is not under /api.
     assert apix.host == "shop.example"
+
+
+SERVERS = {name: Address(host=f"127.{n}.0.53", port=5300) for n, name in enumerate(EDGES, 1)}
+
+
+def test_clients_look_up_hosts_of_the_zone_at_the_nearest_server_first(tmp_path):
+    wild = '{host: "*", path: /api}'
+    path = tmp_path / "seakeep.yaml"
+    path.write_text(
+        SPEC.replace("traffic:\n", "dns: shop.example\ntraffic:\n").replace(
+            wild, wild + '\n      - {host: "*.shop.example", path: /api}'
+        )
+    )
+    system = load(path).system
+    na, eu, beta, _ = lanes_for_system(system, EDGES, (), SERVERS, Overstay(share=0.5))[0]
+    assert na.lookup.name == "shop.example"
+    assert [one.host for one in na.lookup.servers] == ["127.1.0.53", "127.2.0.53", "127.3.0.53"]
+    assert [one.host for one in eu.lookup.servers] == ["127.2.0.53", "127.1.0.53", "127.3.0.53"]
+    assert (na.lookup.prefix, eu.lookup.prefix) == ("198.18.0.0/24", "198.18.1.0/24")
+    assert na.lookup.edges["127.2.0.1"] == ("eu-west", EDGES["eu-west"])
+    assert na.lookup.overstay.share == 0.5
+    assert (eu.lookup.name, eu.target.host) == ("load.shop.example", "load.shop.example")
+    assert beta.lookup is None, "its host is not in the zone"
+    assert [lane.lookup for lane in lanes_for_system(system, EDGES)[0]] == [None] * 4
 
 
 def test_the_plan_sends_what_the_spec_declares(system):

@@ -236,8 +236,19 @@ def _tell(system: System, document: dict[str, Any], is_new: bool) -> None:
     ]
     if routes:
         output.note(f"routes: {', '.join(routes)}")
+    if question := _question(document):
+        output.note(f"names: {question}")
     if is_new:
         output.note("next: seakeep status | seakeep load | seakeep explain | seakeep down")
+
+
+def _question(document: dict[str, Any]) -> str:
+    """How to ask the first DNS server for the first host; empty when there is none to ask."""
+    hosts = document["dns"]["hosts"] if document["dns"] else []
+    address, _, port = (document["regions"][0]["dns"]["address"] or "").rpartition(":")
+    if not hosts or not address:
+        return ""
+    return f"dig @{address} -p {port} {hosts[0]['host'].replace('*.', 'any.')}"
 
 
 def _route(route: Route) -> str:

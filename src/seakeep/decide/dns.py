@@ -120,7 +120,8 @@ class Inputs:
     """What standings follow from, but for time."""
 
     revision: str
-    edges: tuple[tuple[RegionName, bool], ...]
+    edges: tuple[tuple[RegionName, str], ...]
+    """Why the edge of a region cannot serve; empty when it can."""
     drained: tuple[RegionName, ...]
     resting: Resting
     rolls: tuple[Mapping[RegionName, Roll], ...]
@@ -225,11 +226,7 @@ def _inputs(
     drained: Collection[RegionName],
     resting: Resting,
 ) -> Inputs:
-    parts = view.parts
-    edges = []
-    for name in system.regions:
-        edge = parts.get(f"edge:{name}")
-        edges.append((name, edge is not None and edge.running))
+    edges = [(name, _why_no_edge(view, f"edge:{name}")) for name in system.regions]
     services = dict.fromkeys(service for host in hosts for service in host.services)
     return Inputs(
         revision=system.revision,
@@ -238,6 +235,13 @@ def _inputs(
         resting=resting,
         rolls=tuple([rolls.get(name, _NO_ROLLS) for name in services]),
     )
+
+
+def _why_no_edge(view: View, part: str) -> str:
+    edge = view.parts.get(part)
+    if edge is None or not edge.running:
+        return "its edge does not run"
+    return "its edge gives no answer" if part in view.silent else ""
 
 
 _NO_ROLLS: Mapping[RegionName, Roll] = {}
@@ -287,8 +291,8 @@ class _Judge:
 
     def _why_not(self, host: Host, region: RegionName) -> str:
         """Why a region cannot serve a host; empty when it can."""
-        if not self._edges.get(region, False):
-            return "its edge does not run"
+        if why := self._edges[region]:
+            return why
         for name in host.services:
             if not _is_ready(self._system.services[name], region, self._rolls.get(name, {})):
                 return f"no instance of {name} is ready"
@@ -314,7 +318,7 @@ class _Judge:
         if not able:
             held = ("dns.held.fall", (("why", why),))
             adopted = (self._memory.since or at) + ADOPTION_GRACE
-            if due < adopted and self._edges.get(region, False):
+            if due < adopted and not self._edges[region]:
                 due, held = adopted, ("dns.held.adoption", ())
         numbers: tuple[tuple[str, Number], ...] = (("region", region),)
         if at < due:
