@@ -100,6 +100,7 @@ def main() -> int:
         print(
             f"{way:36} last failed request due {one['last_failed_s']:5.2f} s after the power went,"
             f" {one['failed']} of {one['requests']} failed"
+            + ("" if one["failed"] else f": none was sent to {REGION} when that was lost")
         )
     return 0
 

@@ -16,6 +16,9 @@ import maxminddb
 
 from seakeep.model.system import Location
 
+KNOWN_MAX = 20_000
+"""Addresses whose places are remembered."""
+
 
 class DatabaseError(Exception):
     """The MaxMind DB file cannot be used; the text says why."""
@@ -110,9 +113,18 @@ class Places:
             network = ip_network(text)
             self._declared[network.max_prefixlen // 8].add(network, place)
         self._database = database
+        self._known: dict[bytes, Found] = {}
 
     def find(self, packed: bytes) -> Found:
         """The place of the client at a whole address, of 4 or 16 bytes."""
+        known = self._known.get(packed)
+        if known is None:
+            if len(self._known) >= KNOWN_MAX:
+                self._known.clear()
+            known = self._known[packed] = self._look(packed)
+        return known
+
+    def _look(self, packed: bytes) -> Found:
         found = self._declared[len(packed)].find(packed)
         if found.place is not None or self._database is None:
             return found

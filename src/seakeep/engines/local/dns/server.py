@@ -46,6 +46,7 @@ class Server:
         self.table: Table | None = None
         self.trouble = ""
         """Of the database, which is done without then."""
+        self._places: tuple[object, Places] | None = None
         self._database: tuple[tuple[str, int, int], Database] | None = None
 
     def load(self) -> None:
@@ -58,11 +59,19 @@ class Server:
                 (str(prefix), Location(latitude_deg=float(at[0]), longitude_deg=float(at[1])))
                 for prefix, at in tree.get("places", [])
             ]
-            table = Table(tree, Places(places, self._open_database(str(tree.get("database", "")))))
+            table = Table(tree, self._found_places(places, str(tree.get("database", ""))))
         except (OSError, ValueError, TypeError) as error:
             raise TableError(f"cannot read {self._path}: {error}") from error
         self.table = table
         self.udp.use(table)
+
+    def _found_places(self, places: list[tuple[str, Location]], database: str) -> Places:
+        """The places of before, with what they remember, while they are the same."""
+        opened = self._open_database(database)
+        key = (places, opened)
+        if self._places is None or self._places[0] != key:
+            self._places = (key, Places(places, opened))
+        return self._places[1]
 
     def _open_database(self, name: str) -> Database | None:
         self.trouble = ""

@@ -16,7 +16,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import gcd, inf
 
 from seakeep.model.distance import great_circle_km, travel_time
-from seakeep.model.system import Location
+from seakeep.model.system import Location, Steering
+
+KNOWN_MAX = 10_000
 
 
 class Atlas:
@@ -32,6 +34,18 @@ class Atlas:
         self._home = home
         self._locations = locations
         self._links = {frozenset((a, b)): latency for a, b, latency in links}
+        self._known: dict[tuple[Steering, Location | None, tuple[str, ...]], str] = {}
+
+    def choose(self, by: Steering, place: Location | None, regions: tuple[str, ...]) -> str:
+        """By latency or geography. Remembered, for as many places as declared ones may be."""
+        key = (by, place, regions)
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= KNOWN_MAX:
+                self._known.clear()
+            ask = self.by_distance if by is Steering.GEO else self.by_latency
+            found = self._known[key] = ask(place, regions)
+        return found
 
     def by_latency(self, place: Location | None, regions: Sequence[str]) -> str:
         """The region with the shortest way, the first of equals."""

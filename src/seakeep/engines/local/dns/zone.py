@@ -177,10 +177,7 @@ class Table:
             subnet = query.subnet if query.subnet is not None and query.subnet.bits else None
             found = self.places.find(source if subnet is None else subnet.packed)
             scope, by_source = (0, True) if subnet is None else (found.scope, False)
-            choose = self._atlas.by_latency
-            if host.by is Steering.GEO:
-                choose = self._atlas.by_distance
-            region = choose(found.place, host.regions)
+            region = self._atlas.choose(host.by, found.place, host.regions)
             chosen = (host.addresses[host.regions.index(region)],)
         elif host.turn is None:
             chosen = host.addresses[:1]
