@@ -209,6 +209,8 @@ class Body:
     heard_at: Instant
     hangs_since: Instant | None = None
     unready_since: Instant | None = None
+    healed_at: Instant = 0
+    """When its probes last began to pass again."""
     gone_at: Instant | None = None
     """When it is forgotten, once it is stopping."""
 
@@ -372,6 +374,8 @@ class World:
             case "unready":
                 body.unready_since = self.at
             case "heal":
+                if body.hangs_since is not None or body.unready_since is not None:
+                    body.healed_at = self.at
                 body.hangs_since = body.unready_since = None
             case _:
                 raise ValueError(verb)
@@ -429,7 +433,7 @@ class World:
             if since is None and self.at < first:
                 since = body.state.started_at
             ok = since is None
-            begun = first if ok else since
+            begun = max(first, body.healed_at) if ok else since
             assert begun is not None
             readings.append(
                 ProbeReading(

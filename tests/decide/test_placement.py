@@ -287,6 +287,7 @@ def test_a_region_that_the_spread_does_not_name_takes_nothing() -> None:
         "cpu_millicores": 500,
         "memory_bytes": 256 << 20,
         "nodes": 1,
+        "places": "us-east",
     }
 
 

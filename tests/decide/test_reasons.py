@@ -16,6 +16,7 @@ NAMES = {
     "node": "us-east/a/0",
     "region": "us-east",
     "service": "web",
+    "places": "us-east",
     "callers": "us-east/a",
     "role": "balancer",
     "to": "eu-west",
@@ -106,9 +107,10 @@ def test_amounts_are_told_in_their_units() -> None:
         ("cpu_millicores", 500),
         ("memory_bytes", 256 << 20),
         ("nodes", 3),
+        ("places", "us-east"),
     )
     text = sentence(Reason(code="placement.no_capacity", subject="web", numbers=numbers), REASONS)
     assert text == (
         "web has no place for 2 of the wanted 9: they need 500m of CPU and 256MiB of memory, and"
-        " its nodes (there are 3) have too little memory left"
+        " its nodes (there are 3, in us-east) have too little memory left"
     )

@@ -145,3 +145,19 @@ def test_waiting_ends_when_the_order_is_withdrawn(tmp_path: Path) -> None:
         except subprocess.TimeoutExpired:
             waiting.kill()
             raise
+
+
+def answers_from(system: Running, edge: str, region: str) -> bool:
+    """Whether instances of a region, and no others, answer what enters at an edge."""
+    instances = {
+        item["id"]: one["name"]
+        for one in system.status()["regions"]
+        for zone in one["zones"]
+        for node in zone["nodes"]
+        for item in node["instances"]
+    }
+    try:
+        found = {instances.get(system.get(edge).split()[0]) for _ in range(6)}
+    except OSError:
+        return False
+    return found == {region}

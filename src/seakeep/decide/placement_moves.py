@@ -158,7 +158,13 @@ def _no_capacity(tally: Tally, grid: Grid, count: int, moves: Moves) -> None:
         cpu_millicores=count * need.cpu_millicores,
         memory_bytes=count * need.memory_bytes,
         nodes=len(nodes),
+        places=_listed([name for name, weight in grid.weights.items() if weight > 0]),
     )
+
+
+def _listed(names: list[str]) -> str:
+    *rest, last = names or ["no region"]
+    return f"{', '.join(rest)} and {last}" if rest else last
 
 
 # --- leaving ----------------------------------------------------------------

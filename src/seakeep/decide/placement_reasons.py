@@ -74,8 +74,8 @@ REASONS: Mapping[str, str] = {
     ),
     "placement.no_capacity": (
         "{subject} has no place for {replicas} of the wanted {wanted}: they need {cpu_millicores}"
-        " of CPU and {memory_bytes} of memory, and its nodes (there are {nodes}) have too little"
-        " {short} left"
+        " of CPU and {memory_bytes} of memory, and its nodes (there are {nodes}, in {places}) have"
+        " too little {short} left"
     ),
     "placement.aside": (
         "{subject} is left alone until {until_ns}: starts fail there (the last {failures} did)"

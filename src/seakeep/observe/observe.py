@@ -29,6 +29,7 @@ from seakeep.model.observation import (
 from seakeep.model.system import System
 from seakeep.model.time import SECOND, Duration, Instant
 from seakeep.model.view import Health, InstanceView, News, View
+from seakeep.observe.flapping import Flap, damped, still_known
 from seakeep.observe.roster import NOBODY, Roster, Workload, roster_of
 from seakeep.observe.signals import Key, Watch, watched
 from seakeep.observe.verdict import NO_PROBES, PASSING, Probes, by_kind, judge
@@ -65,6 +66,8 @@ class ObserveMemory:
     samples: tuple[Sample[InstanceState], ...] = ()
     """The last known good sample of every instance."""
     part_samples: tuple[Sample[PartState], ...] = ()
+    flaps: Mapping[InstanceId, Flap] = field(default_factory=dict)
+    """Of instances whose readiness comes and goes."""
     gone: Mapping[NodeId, Instant] = field(default_factory=dict)
     """When a node that is gone was first seen to be."""
     silent: Mapping[str, Instant] = field(default_factory=dict)
@@ -112,7 +115,8 @@ def observe(
     gone = _gone(part_samples, roster.nodes, at, memory.gone)
     silent = _silent(part_samples, at, memory.silent)
     doubts = {node: _doubt(node, since, at, parts) for node, since in gone.items()}
-    views, came = _judge_all(system, at, samples, states, lasts, doubts, memory)
+    flaps = dict(memory.flaps)
+    views, came = _judge_all(system, at, samples, states, lasts, doubts, memory, flaps)
     instances = dict(zip(names, views, strict=True))
     by_service = roster.grouped(views, system.services)
     news = _news(came, instances, at, memory)
@@ -144,6 +148,7 @@ def observe(
         changed=view.changed,
         samples=samples,
         part_samples=part_samples,
+        flaps=still_known(flaps, view.instances, at),
         gone=gone,
         silent=silent,
         probes=_worth_knowing(system, memory.probes, roster.workloads),
@@ -160,6 +165,7 @@ def _judge_all(
     lasts: Iterable[InstanceView | None],
     doubts: Mapping[NodeId, Doubt],
     memory: ObserveMemory,
+    flaps: dict[InstanceId, Flap],
 ) -> tuple[list[InstanceView], list[InstanceView]]:
     """(the view of every instance, the views of those that have come or changed in more than
     their figures). Most of the work of observing, and most of that is for instances of which
@@ -200,7 +206,7 @@ def _judge_all(
         of = probes.get(workload)
         if of is None:
             of = probes[workload] = _probes_of(workload, system, memory.probes, states)
-        one = _judged(state, of, doubt, last)
+        one = damped(_judged(state, of, doubt, last), last, of.readiness, at, flaps)
         views.append(one)
         if last is None or not _is_alike(one, last):
             came.append(one)
