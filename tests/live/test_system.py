@@ -1,6 +1,7 @@
 """Whole systems with real processes and real Envoys, by the real command."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -172,7 +173,10 @@ def test_a_region_that_left_the_spec_drains_before_it_goes(tmp_path: Path) -> No
         ).replace("network: {east~west: 5ms}\n", "")
         smaller = smaller.replace("{regions: {east: 67%, west: 33%}}", "{regions: {east: 100%}}")
         system.spec.write_text(smaller)
-        system.up()
+        done = system.seakeep("up")
+        assert done.code == 0, done.err
+        assert re.fullmatch(r"east  http://127\.\d+\.0\.1:\d+/\n", done.out)
+        assert "leaving: west" in done.err
         eventually(lambda: [r["name"] for r in system.status()["regions"]] == ["east"])
         assert {item["node"] for item in system.instances().values()} == {"east/a/0", "east/b/0"}
         assert answers(system, "east")

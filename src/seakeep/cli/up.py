@@ -226,14 +226,18 @@ def _last_words(layout: Layout) -> dict[str, str]:
 
 def _tell(system: System, document: dict[str, Any], is_new: bool) -> None:
     """Where clients reach it on stdout; what they find there and how to go on as messages."""
-    width = max(len(region["name"]) for region in document["regions"])
-    for region in document["regions"]:
+    regions = [region for region in document["regions"] if region["in_spec"]]
+    width = max(len(region["name"]) for region in regions)
+    for region in regions:
         output.data(f"{region['name']:<{width}}  http://{region['edge']['address']}/")
     routes = [
         f"{_route(route)} → {service.name}"
         for service in system.services.values()
         for route in service.routes
     ]
+    leaving = [region["name"] for region in document["regions"] if not region["in_spec"]]
+    if leaving:
+        output.note(f"not in the spec any more, and leaving: {', '.join(leaving)}")
     if routes:
         output.note(f"routes: {', '.join(routes)}")
     if question := _question(document):
