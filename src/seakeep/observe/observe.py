@@ -12,8 +12,9 @@ A node counts as gone when its part is not running, is missing, or has itself no
 gives every node its grace once more rather than trust a clock that it did not watch.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from operator import attrgetter
 from typing import TypeVar, cast
 
@@ -30,7 +31,7 @@ from seakeep.model.system import System
 from seakeep.model.time import SECOND, Duration, Instant
 from seakeep.model.view import Health, InstanceView, News, View
 from seakeep.observe.flapping import Flap, damped, still_known
-from seakeep.observe.roster import NOBODY, Roster, Workload, roster_of
+from seakeep.observe.roster import NOBODY, Roster, Workload
 from seakeep.observe.signals import Key, Watch, watched
 from seakeep.observe.verdict import NO_PROBES, PASSING, Probes, by_kind, judge
 
@@ -42,6 +43,7 @@ _NODE_PART = "node:"
 T = TypeVar("T")
 
 _id = attrgetter("id")
+_service_of = attrgetter("state.service")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,25 +107,18 @@ def observe(
     part_samples = _with_last_known(observation.parts, memory.part_samples, _by_id)
     parts = {sample.value.id: sample.value for sample in part_samples if sample.value is not None}
     states = [sample.value for sample in samples if sample.value is not None]
-    names: Iterable[InstanceId] = list(map(_id, states))
-    roster = memory.roster
-    lasts: Iterable[InstanceView | None] = memory.instances.values()
-    if names == list(memory.instances):
-        names = memory.instances  # as good, and their hashes are known
-    else:
-        roster, lasts = roster_of(states), [memory.instances.get(name) for name in names]
+    names, lasts, roster, went = _called(states, memory)
     gone = _gone(part_samples, roster.nodes, at, memory.gone)
     silent = _silent(part_samples, at, memory.silent)
     doubts = {node: _doubt(node, since, at, parts) for node, since in gone.items()}
     flaps = dict(memory.flaps)
     views, came = _judge_all(system, at, samples, states, lasts, doubts, memory, flaps)
-    instances = dict(zip(names, views, strict=True))
     by_service = roster.grouped(views, system.services)
-    news = _news(came, instances, at, memory)
+    news = _news(came, went, at, memory)
     signals, watches = watched(system, at, observation.traffic, parts, silent, memory.watches)
     view = View(
         at=at,
-        instances=instances,
+        instances=dict(zip(names, views, strict=True)),
         by_service=by_service,
         parts=parts,
         endpoints={(one.region, one.cluster): one for one in observation.endpoints},
@@ -157,6 +152,27 @@ def observe(
     )
 
 
+def _called(
+    states: list[InstanceState], memory: ObserveMemory
+) -> tuple[Iterable[InstanceId], Iterable[InstanceView | None], Roster, Sequence[InstanceView]]:
+    """(the id of every instance, its last view, the roster, the last views of those that went)."""
+    known = memory.instances
+    names = list(map(_id, states))
+    if names == list(known):
+        return known, known.values(), memory.roster, ()  # their hashes are known
+    lasts = list(map(known.get, names))
+    came = [state for state, last in zip(states, lasts, strict=True) if last is None]
+    went: list[InstanceView] = []
+    if len(known) + len(came) > len(names):
+        still = set(names)
+        went = [one for name, one in known.items() if name not in still]
+    if memory.roster.services:
+        roster = memory.roster.after(came, [one.state for one in went])
+    else:
+        roster = NOBODY.after(states, ())
+    return names, lasts, roster, went
+
+
 def _judge_all(
     system: System,
     at: Instant,
@@ -173,12 +189,15 @@ def _judge_all(
     the last view than it must. `states` are the values of the samples, `lasts` their last views."""
     same_spec = memory.revision == system.revision
     oldest = at - STALE
+    new_doubts = {node: doubt for node, doubt in doubts.items() if node not in memory.gone}
     probes: dict[Workload, Probes] = {}
     views: list[InstanceView] = []
     came: list[InstanceView] = []
     for sample, state, last in zip(samples, states, lasts, strict=True):
+        # An instance of which there was no doubt can only be in doubt for what is new.
+        suspects = new_doubts if last is not None and last.last_word is None else doubts
         doubt = None
-        if sample.observed_at < oldest or (doubts and state.node in doubts):
+        if sample.observed_at < oldest or (suspects and state.node in suspects):
             doubt = doubts.get(state.node, _SILENT)
         if last is not None and same_spec:
             old = last.state
@@ -214,23 +233,17 @@ def _judge_all(
 
 
 def _news(
-    came: list[InstanceView],
-    instances: Mapping[InstanceId, InstanceView],
+    came: Iterable[InstanceView],
+    went: Iterable[InstanceView],
     at: Instant,
     memory: ObserveMemory,
 ) -> dict[ServiceName, News]:
     """By service of which an instance has come, changed or gone."""
-    before = memory.instances
-    went: list[InstanceView] = []
-    if instances.keys() != before.keys():
-        went = [one for name, one in before.items() if name not in instances]
+    arrivals = {service: tuple(of) for service, of in groupby(came, key=_service_of)}
+    departures = {service: tuple(of) for service, of in groupby(went, key=_service_of)}
     return {
-        name: News(
-            memory.changed.get(name, at),
-            tuple([one for one in came if one.state.service == name]),
-            tuple([one for one in went if one.state.service == name]),
-        )
-        for name in dict.fromkeys([one.state.service for one in (*came, *went)])
+        name: News(memory.changed.get(name, at), arrivals.get(name, ()), departures.get(name, ()))
+        for name in arrivals | departures
     }
 
 
