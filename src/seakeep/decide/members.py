@@ -164,12 +164,13 @@ def _with_news(
 
     for one in news.went:
         listings_of(one.state).pop(one.state.id, None)
+    for one in news.changed:
+        listings_of(one.state)[one.state.id] = _listing(one, weights, serves)
     for one in news.came:
         listings = listings_of(one.state)
         last = next(reversed(listings), None)
-        is_new = one.state.id not in listings
         listings[one.state.id] = _listing(one, weights, serves)
-        if is_new and last is not None and ordinal_of(last) > ordinal_of(one.state.id):
+        if last is not None and ordinal_of(last) > ordinal_of(one.state.id):
             in_order = sorted(listings, key=ordinal_of)  # a node has come back with what it had
             anew[one.state.region][one.state.zone] = {name: listings[name] for name in in_order}
     whole = {**register, **anew}

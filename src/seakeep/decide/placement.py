@@ -11,7 +11,7 @@ The arithmetic is in `division`; `placement_halves` says which regions a service
 sorts a service's instances, and `placement_moves` decides what changes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -22,15 +22,18 @@ from seakeep.decide.placement_moves import Leave, Moves, Start, moves_of
 from seakeep.decide.placement_nodes import Rooms, rooms_of
 from seakeep.decide.placement_reasons import REASONS as REASONS
 from seakeep.decide.placement_share import Layout, grid_of
+from seakeep.decide.placement_standing import Standing, standing_among, standing_of
 from seakeep.decide.placement_tally import (
     AskedStart,
     Tally,
+    allowed_nodes,
     drain_id,
     is_leaving,
     start_id,
     stop_id,
     take_room_of_strangers,
     tally_of,
+    told_to_leave,
 )
 from seakeep.decide.placement_versions import tallies_of
 from seakeep.decide.rollout_plan import NO_PLANS, RolloutPlan
@@ -92,9 +95,12 @@ class PlacementMemory:
     absent: Mapping[NodeId, Instant] = field(default_factory=dict)
     aside: Mapping[NodeId, Aside] = field(default_factory=dict)
     settled: Settled | None = field(default=None, repr=False, compare=False)
+    standings: Mapping[ServiceName, Standing] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def without_caches(self) -> "PlacementMemory":
-        return replace(self, settled=None)
+        return replace(self, settled=None, standings={})
 
 
 class Placement:
@@ -154,6 +160,7 @@ class _Step:
             memory.absent,
             {node: aside.until for node, aside in self.aside.items()},
         )
+        self.stood, self.standings = memory.standings, dict[ServiceName, Standing]()
         self.starts: list[Action] = []
         self.drains: list[Action] = []
         self.stops: list[Action] = []
@@ -165,6 +172,7 @@ class _Step:
 
     def run(self) -> None:
         known = self.system.services
+        told = told_to_leave(self.view)
         tallies = [
             (half, tally)
             for name, service in known.items()
@@ -176,7 +184,7 @@ class _Step:
                 [one for one in self.asked.values() if one.service == name],
                 self.asks.ground,
             )
-            for tally in self._tallies(half)
+            for tally in self._tallies(half, told.get(name, ()))
         ]
         strangers = [of for name, of in self.view.by_service.items() if name not in known and of]
         for members in strangers:
@@ -213,13 +221,12 @@ class _Step:
                 self.is_quiet = False
                 self._note("placement.aside", node, until_ns=aside.until, failures=aside.failures)
 
-    def _tallies(self, half: Half) -> list[Tally]:
+    def _tallies(self, half: Half, told: Collection[InstanceId]) -> list[Tally]:
         """One; in a rollout two, when the versions stand apart."""
         system, view, rooms, service = self.system, self.view, self.rooms, half.service
         plan = self.asks.plans.get(service.name)
         if plan is None:
-            members = half.members
-            tallies = [tally_of(system, service, half.wanted, view, rooms, half.asked, members)]
+            tallies = [self._tally(half, told)]
         else:
             plan = plan.part(half.wanted, self.asks.wanted[service.name])
             tallies = tallies_of(system, service, plan, view, rooms, half.asked, half.members)
@@ -227,6 +234,20 @@ class _Step:
         for tally in tallies:
             tally.returning = self.asks.ground.returning
         return tallies
+
+    def _tally(self, half: Half, told: Collection[InstanceId]) -> Tally:
+        service, view = half.service, self.view
+        allowed = allowed_nodes(self.system, service, self.rooms)
+        if half.is_whole:
+            before = self.stood.get(service.name)
+            standing = standing_of(self.system, service, view, allowed, before)
+            self.standings[service.name] = standing
+        else:
+            standing = standing_among(half.members, self.system, service, view, allowed)
+            told = {one.state.id for one in half.members}.intersection(told)
+        return tally_of(
+            service, half.wanted, standing, view, self.rooms, told, half.asked, half.members
+        )
 
     def decision(self, nodes: tuple[NodeReading, ...]) -> Decision[PlacementMemory]:
         actions = (*self.starts, *self.drains, *self.stops)
@@ -250,6 +271,7 @@ class _Step:
             absent=self.rooms.absent,
             aside=self.aside,
             settled=settled,
+            standings=self.standings,
         )
         return Decision(memory=memory, actions=actions, reasons=reasons, wake_at=wake_at)
 

@@ -30,6 +30,8 @@ class Half:
     members: Sequence[InstanceView]
     asked: Sequence[AskedStart]
     evacuees: Sequence[InstanceView]
+    is_whole: bool = False
+    """Whether it is all of the service, which then is the one of the spec."""
     has_place: bool = True
     """Whether any region is left for it."""
     stand_ins: int | None = None
@@ -47,7 +49,7 @@ def halves_of(
 ) -> tuple[Half, ...]:
     standby = service.spread.standby
     if not ground.drained and not standby:
-        return (Half(service, wanted, members, asked, ()),)
+        return (Half(service, wanted, members, asked, (), is_whole=True),)
     regions = regions_of(system, service)
     active = {name: weight for name, weight in regions.items() if name not in standby}
     if not standby:

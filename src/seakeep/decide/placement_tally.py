@@ -1,12 +1,11 @@
 """One service's instances, sorted by what placement makes of them."""
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
 
 from seakeep.decide.placement_nodes import Place, Rooms
-from seakeep.model.ids import InstanceId, NodeId, RegionName, ServiceName, ZoneName
+from seakeep.decide.placement_standing import Standing
+from seakeep.model.ids import InstanceId, NodeId, RegionName, ServiceName, ZoneName, ordinal_of
 from seakeep.model.observation import Phase
 from seakeep.model.system import Resources, Service, System, Workload, ZoneSpread
 from seakeep.model.time import Instant
@@ -14,9 +13,6 @@ from seakeep.model.view import Health, InstanceView, View
 
 ANY_ZONE: ZoneName = "*"
 """Stands for all zones of a region where the spread over zones does not matter."""
-
-
-_node = attrgetter("state.node")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,47 +109,25 @@ class Tally:
 
 
 def tally_of(
-    system: System,
     service: Service,
     wanted: int,
+    standing: Standing,
     view: View,
     rooms: Rooms,
+    told: Collection[InstanceId],
     asked: Iterable[AskedStart],
-    members: Iterable[InstanceView] | None = None,
+    members: Sequence[InstanceView],
 ) -> Tally:
-    """One pass over the service's instances, or those `members` of it. Takes their room on the
-    nodes, and tells the nodes what is known of them."""
-    tally = Tally(service=service, wanted=wanted)
-    regions = regions_of(system, service)
-    allowed = {name for name, room in rooms.nodes.items() if room.region in regions}
-    revision, need = service.workload.revision, service.workload.resources
-    keepers, idle = tally.keepers, 0
-    ready, stopping, pending = Health.READY, Phase.STOPPING, view.pending
-    for one in view.by_service.get(service.name, ()) if members is None else members:
-        state, health = one.state, one.health
-        node = state.node
-        is_going = (
-            state.draining_since is not None
-            or state.phase is stopping
-            or (bool(pending) and is_leaving(one, view))
-        )
-        if health is not ready:
-            idle += health is not Health.LOST and not is_going
-            room = rooms.nodes.get(node)
-            if room is not None:
-                room.judge(health)
-        if health is Health.LOST:
-            tally.lost.append(one)
-        elif is_going:
-            tally.draining.append(one)
-        elif state.revision == revision and node in allowed:
-            keepers.append(one)
-        else:
-            tally.leavers.append(one)
-    by_node = tally.by_node = dict(Counter(map(_node, keepers)))
-    tally.ready = len(keepers) + len(tally.leavers) - idle
+    """Of these `members` of a service, whose standing is given. Sorts the odd ones and those that
+    may have been told to leave; the rest are keepers. Takes the room of all on the nodes, and
+    tells the nodes what is known of them."""
+    tally = Tally(service=service, wanted=wanted, by_node=dict(standing.plain))
+    away = _sort(tally, standing, told, view, rooms)
+    tally.keepers = [one for one in members if one.state.id not in away] if away else list(members)
+    tally.ready += len(tally.keepers) + len(tally.leavers)
+    by_node, need = tally.by_node, service.workload.resources
     for start in asked:
-        if start.revision != revision or start.node not in allowed:
+        if start.revision != service.workload.revision or start.node not in standing.allowed:
             tally.strays += 1
             continue
         tally.asked.append(start)
@@ -168,6 +142,43 @@ def tally_of(
         if one.state.node in rooms.nodes:
             rooms.nodes[one.state.node].take(need)
     return tally
+
+
+def _sort(
+    tally: Tally, standing: Standing, told: Collection[InstanceId], view: View, rooms: Rooms
+) -> set[InstanceId]:
+    """Those that are no keepers. `tally.by_node` holds the plain ones, and is put right;
+    `tally.ready` becomes minus the number of those that stay without being READY."""
+    revision, by_node = tally.service.workload.revision, tally.by_node
+    away: set[InstanceId] = set()
+    for name in sorted(standing.odd.union(told), key=ordinal_of):
+        one = view.instances[name]
+        node, health = one.state.node, one.health
+        is_going = is_leaving(one, view)
+        if health is not Health.READY:
+            tally.ready -= health is not Health.LOST and not is_going
+            if node in rooms.nodes:
+                rooms.nodes[node].judge(health)
+        if health is Health.LOST:
+            tally.lost.append(one)
+        elif is_going:
+            tally.draining.append(one)
+        elif one.state.revision != revision or node not in standing.allowed:
+            tally.leavers.append(one)
+        else:
+            if name in standing.odd:
+                by_node[node] = by_node.get(node, 0) + 1
+            continue
+        away.add(name)
+        if name not in standing.odd:
+            by_node[node] -= 1
+    return away
+
+
+def allowed_nodes(system: System, service: Service, rooms: Rooms) -> Iterator[NodeId]:
+    """Of the regions that the service may be in."""
+    regions = regions_of(system, service)
+    return (name for name, room in rooms.nodes.items() if room.region in regions)
 
 
 def take_room_of_strangers(members: Iterable[InstanceView], rooms: Rooms) -> None:
@@ -197,6 +208,19 @@ def is_leaving(one: InstanceView, view: View) -> bool:
         return True
     pending = view.pending
     return bool(pending) and (drain_id(one) in pending or stop_id(one) in pending)
+
+
+def told_to_leave(view: View) -> dict[ServiceName, set[InstanceId]]:
+    """Instances to whose present or earlier process a drain or a stop is on its way, by service.
+    To be read together with `is_leaving`."""
+    told: dict[ServiceName, set[InstanceId]] = {}
+    for action in view.pending:
+        verb, _, process = action.partition(":")
+        if verb in ("drain", "stop"):
+            one = view.instances.get(process.rpartition(":")[0])
+            if one is not None:
+                told.setdefault(one.state.service, set()).add(one.state.id)
+    return told
 
 
 def place_of(one: InstanceView, service: Service) -> Place:

@@ -70,7 +70,9 @@ class News:
     since: Instant
     """When something was new of the service before: who has seen it then has missed nothing."""
     came: tuple[InstanceView, ...] = ()
-    """Those that have come or changed, in the order of the ordinals."""
+    """Those that were not there before, in the order of the ordinals."""
+    changed: tuple[InstanceView, ...] = ()
+    """Those that were there and say something else now, in the order of the ordinals."""
     went: tuple[InstanceView, ...] = ()
     """Those that are not there any more, as they were last seen."""
 

@@ -112,9 +112,9 @@ def observe(
     silent = _silent(part_samples, at, memory.silent)
     doubts = {node: _doubt(node, since, at, parts) for node, since in gone.items()}
     flaps = dict(memory.flaps)
-    views, came = _judge_all(system, at, samples, states, lasts, doubts, memory, flaps)
+    views, moved = _judge_all(system, at, samples, states, lasts, doubts, memory, flaps)
     by_service = roster.grouped(views, system.services)
-    news = _news(came, went, at, memory)
+    news = _news(moved, went, at, memory)
     signals, watches = watched(system, at, observation.traffic, parts, silent, memory.watches)
     view = View(
         at=at,
@@ -192,7 +192,7 @@ def _judge_all(
     new_doubts = {node: doubt for node, doubt in doubts.items() if node not in memory.gone}
     probes: dict[Workload, Probes] = {}
     views: list[InstanceView] = []
-    came: list[InstanceView] = []
+    moved: list[InstanceView] = []
     for sample, state, last in zip(samples, states, lasts, strict=True):
         # An instance of which there was no doubt can only be in doubt for what is new.
         suspects = new_doubts if last is not None and last.last_word is None else doubts
@@ -228,23 +228,34 @@ def _judge_all(
         one = damped(_judged(state, of, doubt, last), last, of.readiness, at, flaps)
         views.append(one)
         if last is None or not _is_alike(one, last):
-            came.append(one)
-    return views, came
+            moved.append(one)
+    return views, moved
 
 
 def _news(
-    came: Iterable[InstanceView],
+    moved: Iterable[InstanceView],
     went: Iterable[InstanceView],
     at: Instant,
     memory: ObserveMemory,
 ) -> dict[ServiceName, News]:
     """By service of which an instance has come, changed or gone."""
-    arrivals = {service: tuple(of) for service, of in groupby(came, key=_service_of)}
-    departures = {service: tuple(of) for service, of in groupby(went, key=_service_of)}
+    before = memory.instances
+    came = _by_service(one for one in moved if one.state.id not in before)
+    changed = _by_service(one for one in moved if one.state.id in before)
+    gone = _by_service(went)
     return {
-        name: News(memory.changed.get(name, at), arrivals.get(name, ()), departures.get(name, ()))
-        for name in arrivals | departures
+        name: News(
+            since=memory.changed.get(name, at),
+            came=came.get(name, ()),
+            changed=changed.get(name, ()),
+            went=gone.get(name, ()),
+        )
+        for name in came | changed | gone
     }
+
+
+def _by_service(views: Iterable[InstanceView]) -> dict[ServiceName, tuple[InstanceView, ...]]:
+    return {service: tuple(of) for service, of in groupby(views, key=_service_of)}
 
 
 def _judged(
