@@ -7,8 +7,9 @@ the memory holds only what the world cannot show (ordinals used, starts on their
 aside) and a note of the last step in which there was nothing to do.
 
 The arithmetic is in `division`; `placement_halves` says which regions a service may be in now,
-`placement_share` lays it over regions and zones, `placement_nodes` picks nodes, `placement_tally`
-sorts a service's instances, and `placement_moves` decides what changes.
+`placement_share` lays it over regions and zones, `placement_nodes` picks nodes,
+`placement_standing` keeps which of its instances are as they should be, `placement_tally` sorts
+them, and `placement_moves` decides what changes.
 """
 
 from collections.abc import Collection, Mapping
