@@ -6,7 +6,7 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seakeep.model.codec import decode, dump_tree, dumps, encode, load_tree
+from seakeep.model.codec import decode, dump_tree, dumps, encode, hiding, load_tree
 from seakeep.model.observation import (
     Address,
     InstanceState,
@@ -15,9 +15,11 @@ from seakeep.model.observation import (
     ProbeReading,
     Sample,
 )
+from seakeep.model.rollout import RolloutRecord, Stage
 from seakeep.model.system import ProbeKind
 from seakeep.model.time import SECOND
 from seakeep.runtime.delta import delta, patched
+from tests.runtime.journals import two_regions
 from tests.runtime.strategies import values
 
 OBSERVATIONS = values(Observation)
@@ -104,3 +106,19 @@ def test_a_patch_reads_plainly() -> None:
     assert delta(before, gone) == {"seq": 2, "at": 200, "instances": {"-": ["web-1"], "heard": 50}}
     assert orjson.loads(dumps(before)) == encode(before)
     assert decode(Observation, encode(before)) == before
+
+
+def test_of_secrets_that_are_hidden_only_the_names_are_in_a_patch() -> None:
+    workload = two_regions().services["web"].workload
+
+    def seen(seq: int, secret: str) -> Observation:
+        good = dataclasses.replace(workload, env=(("KEY", secret),))
+        record = RolloutRecord(service="web", good=good, target="r", stage=Stage.SETTLED)
+        return Observation(seq=seq, at=seq, rollouts=(record,))
+
+    before, after = seen(1, "hunter1"), seen(2, "hunter2")
+    both_ways(before, after)
+    with hiding():
+        patch = dump_tree(delta(before, after))
+    assert b"hunter" not in patch
+    assert b'["KEY","(hidden)"]' in patch

@@ -59,6 +59,7 @@ __all__ = [
     "dumps",
     "encode",
     "encoder_of",
+    "encoder_of_field",
     "field_types",
     "hiding",
     "load_tree",
@@ -392,7 +393,7 @@ def _dataclass(as_type: Any) -> tuple[Encoder, Decoder]:
     hints = field_types(as_type)
     fields = dataclasses.fields(plain)
     encoders = [
-        (one.name, _field_encoder(one, hints[one.name]), _empty_default(one)) for one in fields
+        (one.name, encoder_of_field(one, hints[one.name]), _empty_default(one)) for one in fields
     ]
     decoders = {one.name: decoder_of(hints[one.name]) for one in fields}
     required = [one.name for one in fields if not _has_default(one)]
@@ -417,7 +418,9 @@ def _dataclass(as_type: Any) -> tuple[Encoder, Decoder]:
     return encode_dataclass, decode_dataclass
 
 
-def _field_encoder(field: "dataclasses.Field[Any]", hint: Any) -> Encoder:
+def encoder_of_field(field: "dataclasses.Field[Any]", hint: Any) -> Encoder:
+    """The encoder of what a field of a data class holds, which may be secret; `hint` is its type.
+    Raises CodecError for a type that has no JSON form."""
     encoder = encoder_of(hint)
     if not field.metadata.get("secret"):
         return encoder

@@ -25,9 +25,11 @@ from typing import Any, Union, get_args, get_origin
 
 from seakeep.model.codec import (
     CodecError,
+    Encoder,
     Json,
     decoder_of,
     encoder_of,
+    encoder_of_field,
     field_types,
 )
 from seakeep.model.codec_scalars import INT_MAX, INT_MIN
@@ -291,8 +293,8 @@ def _compiled(hint: Any) -> tuple[Differ, Patcher]:
     return _whole(hint)
 
 
-def _whole(hint: Any) -> tuple[Differ, Patcher]:
-    encode, decode = encoder_of(hint), decoder_of(hint)
+def _whole(hint: Any, encoder: Encoder | None = None) -> tuple[Differ, Patcher]:
+    encode, decode = encoder or encoder_of(hint), decoder_of(hint)
 
     def differ(old: Any, new: Any, path: str, leaves: Leaves) -> None:
         leaves[path] = [encode(new)]
@@ -375,6 +377,10 @@ def _optional(hint: Any) -> tuple[Differ, Patcher]:
 def _dataclass(hint: Any) -> tuple[Differ, Patcher]:
     encode, decode = encoder_of(hint), decoder_of(hint)
     rules = {name: _rules(inner) for name, inner in field_types(hint).items()}
+    for one in dataclasses.fields(get_origin(hint) or hint):
+        if one.metadata.get("secret"):
+            inner = field_types(hint)[one.name]
+            rules[one.name] = _whole(inner, encoder_of_field(one, inner))
 
     def differ(old: Any, new: Any, path: str, leaves: Leaves) -> None:
         if type(old) is not type(new):
