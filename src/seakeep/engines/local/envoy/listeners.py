@@ -355,9 +355,10 @@ def _tcp_proxy(service: Service, cluster: str, role: str, log: Path) -> Json:
             "@type": TYPE + proxy,
             "stat_prefix": f"{role}.{service.name}",
             "cluster": cluster,
-            # Each attempt draws anew, and may draw the same endpoint: a pause lets the ejection
-            # of one that refuses take effect.
-            "max_connect_attempts": service.retries.attempts + 1,
+            # Each attempt draws anew, and may draw the same endpoint until that is ejected, which
+            # takes two refusals and a moment: one attempt more than for HTTP leaves room for it.
+            "max_connect_attempts": service.retries.attempts
+            + (2 if service.retries.attempts else 1),
             "backoff_options": {"base_interval": "0.020s", "max_interval": "0.200s"},
             "access_log": [_access_log(role, log)],
         },
