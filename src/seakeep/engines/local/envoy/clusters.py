@@ -41,6 +41,8 @@ CANARY_BIAS = "seakeep.canary.active_request_bias"
 """Envoy demands a name for it in its runtime, where nobody sets it."""
 
 HEALTH_PERIOD: Duration = SECOND
+FIRST_CHECK_WITHIN: Duration = 50 * MILLISECOND
+"""A new endpoint gets no requests before it has passed its first check."""
 HEALTH_FAILURES = 3
 """For services without a readiness probe: is the port open?"""
 
@@ -180,7 +182,7 @@ def _health_check(system: System, region: RegionName, service: Service) -> Json:
         "interval": duration(period),
         "no_traffic_interval": duration(period),
         "no_traffic_healthy_interval": duration(period),
-        "initial_jitter": duration(max(period // 20, MILLISECOND)),
+        "initial_jitter": duration(min(max(period // 20, MILLISECOND), FIRST_CHECK_WITHIN)),
         "interval_jitter_percent": 5,
         "unhealthy_threshold": probe.failures if probe else HEALTH_FAILURES,
         "healthy_threshold": probe.successes if probe else 1,
