@@ -174,6 +174,17 @@ def test_a_balancer_that_is_down_gets_nothing_and_comes_back_to_its_part() -> No
     assert story.settle(us=400.0, eu=400.0) == {"us": 50.0, "eu": 50.0}
 
 
+def test_shares_that_add_up_to_too_much_are_taken_back() -> None:
+    """The first balancer is there before the second, gets all, and the second comes with an even
+    part that nobody has told it."""
+    story = Story(system(SHARED))
+    story.down = {"eu"}
+    assert story.step(us=200.0) == [("us", 100.0)]
+    story.down = set()
+    assert story.shares() == {"us": 100.0, "eu": 50.0}
+    assert story.settle(us=200.0) == {"us": 95.0, "eu": 5.0}
+
+
 def test_a_balancer_that_does_not_take_its_share_is_asked_less_and_less_often() -> None:
     story = Story(system(SHARED))
     story.deaf = {"eu"}

@@ -340,7 +340,7 @@ class _Ask:
             if share == current[region] or region not in self._running:
                 continue
             more = share - held[region]
-            if more > free + taken:
+            if more > 0 and more > free + taken:
                 self._keep(region, shared)
                 continue
             free -= max(0.0, more)
