@@ -67,13 +67,19 @@ def shares(system: Running) -> dict[str, float]:
     return dict(found.get("front:0", {}))
 
 
+def settled(system: Running) -> dict[str, float] | None:
+    """The shares, once east has what its flood asks for and west has the rest."""
+    found = shares(system)
+    whole = sum(found.values()) == pytest.approx(40.0)
+    return found if whole and 36.0 <= found.get("east", 0.0) <= 38.0 else None
+
+
 def test_a_shared_limit_follows_demand_and_stands_without_a_supervisor(tmp_path: Path) -> None:
     with running(tmp_path, spec=LIMITED) as system:
         with flooding(system, "east") as east:
-            eventually(lambda: shares(system).get("east", 0.0) == 38.0, timeout_s=60)
-            moved = shares(system)
-            assert moved["west"] == pytest.approx(2.0)
-            assert sum(moved.values()) <= 40.0 + 1e-3
+            # All but a tenth of an even part: 38. A division made while demand still rose is left
+            # alone when it is not noticeably off: by another tenth of an even part, 2.
+            moved = eventually(lambda: settled(system), timeout_s=60)
             eventually(lambda: front(system)["limited_per_s"])
             assert "front" in system.seakeep("explain", "front").out
             assert system.get("west", "/name").startswith("front-"), "it gets through at once"
