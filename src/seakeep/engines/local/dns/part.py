@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import orjson
 from seakeep.engines.local import processes
 from seakeep.engines.local.addresses import AddressBook
 from seakeep.engines.local.clock import BootClock
+from seakeep.engines.local.control_socket import ask
 from seakeep.engines.local.dns.zone import FORMAT
 from seakeep.engines.local.files import replace_file
 from seakeep.engines.local.layout import Layout
@@ -120,19 +120,10 @@ class DnsPart(Part):
 
     async def _ask(self, verb: str) -> dict[str, Any]:
         async with asyncio.timeout(ASK_WITHIN_S):
-            path = str(self.layout.dns_socket(self.record.region))
-            reader, writer = await asyncio.open_unix_connection(path, limit=16 << 20)
-            try:
-                writer.write(json.dumps({"verb": verb}).encode() + b"\n")
-                line = await reader.readline()
-            finally:
-                writer.close()
-        if not line:
-            raise DnsError("it closed the connection")
-        told = json.loads(line)
+            told = await ask(self.layout.dns_socket(self.record.region), {"verb": verb})
         if not told["ok"]:
             raise DnsError(f"it refused: {told['error']}")
-        return dict(told)
+        return told
 
     def _address(self) -> str:
         """Empty while there is no zone."""

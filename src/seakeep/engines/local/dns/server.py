@@ -17,7 +17,6 @@ import asyncio
 import gc
 import json
 import os
-import signal
 import socket
 import sys
 import threading
@@ -25,6 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from seakeep.engines.local.control_socket import bind_control, told_to_end
 from seakeep.engines.local.dns.places import Database, DatabaseError, Places
 from seakeep.engines.local.dns.tcp import TcpServer
 from seakeep.engines.local.dns.udp import UdpServer, open_socket
@@ -128,10 +128,7 @@ class Server:
 
 async def run(server: Server, address: tuple[str, int], control: Path) -> None:
     """Until SIGTERM. Raises OSError when an address cannot be had."""
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+    stopped = told_to_end()
     tcp = await server.tcp.serve(*address)
     threading.Thread(target=server.udp.run, name="udp", daemon=True).start()
     # Last: once the control socket is there, the server answers.
@@ -140,19 +137,6 @@ async def run(server: Server, address: tuple[str, int], control: Path) -> None:
     await stopped.wait()
     tcp.close()
     controls.close()
-
-
-def bind_control(path: Path) -> socket.socket:
-    """A Unix socket that only its owner may open."""
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        listener.bind(str(path))
-    finally:
-        os.umask(before)
-    listener.listen()
-    return listener
 
 
 def address_of(text: str) -> tuple[str, int]:

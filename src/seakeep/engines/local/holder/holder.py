@@ -25,18 +25,18 @@ import asyncio
 import contextlib
 import json
 import random
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seakeep.engines.local.link.relay import (
+from seakeep.engines.local.control_socket import (
     LINE_BYTES_MAX,
     bind_control,
     raise_descriptor_limit,
     remove_control,
+    told_to_end,
 )
 
 LOOK_EVERY_S = 0.03
@@ -327,11 +327,7 @@ async def run(wanted: Sequence[Held], control: Path) -> None:
     server = await asyncio.start_unix_server(
         holder.serve, sock=bind_control(control), limit=LINE_BYTES_MAX
     )
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    await stopped.wait()
+    await told_to_end().wait()
     server.close()
     remove_control(control)
 

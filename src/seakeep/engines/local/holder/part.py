@@ -1,16 +1,15 @@
 """A region's holder as a part: the process at which requests wait for a first instance."""
 
 import asyncio
-import json
 from collections.abc import Callable
 from typing import Any
 
 from seakeep.engines.local.addresses import AddressBook
+from seakeep.engines.local.control_socket import ask
 from seakeep.engines.local.envoy.clusters import readiness_path
 from seakeep.engines.local.envoy.config import replace_if_changed
 from seakeep.engines.local.envoy.paths import endpoints_path
 from seakeep.engines.local.layout import Layout
-from seakeep.engines.local.link.relay import LINE_BYTES_MAX
 from seakeep.engines.local.parts import Part, python_module
 from seakeep.engines.local.processes import Identity
 from seakeep.engines.local.state import PartRecord
@@ -104,18 +103,8 @@ class HolderPart(Part):
             self._listening.cancel()
 
     async def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
-        """One question on a connection of its own. Raises OSError."""
-        path = str(self.layout.holder_socket(self.record.region))
-        reader, writer = await asyncio.open_unix_connection(path, limit=LINE_BYTES_MAX)
-        try:
-            writer.write(json.dumps(message).encode() + b"\n")
-            await writer.drain()
-            line = await reader.readline()
-        finally:
-            writer.close()
-        if not line:
-            raise HolderError("the holder closed the connection")
-        answer: dict[str, Any] = json.loads(line)
+        """Raises OSError."""
+        answer = await ask(self.layout.holder_socket(self.record.region), message)
         if not answer.get("ok"):
             raise HolderError(str(answer.get("error")))
         return answer

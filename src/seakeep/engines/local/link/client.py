@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from seakeep.engines.local.addresses import AddressBook
+from seakeep.engines.local.control_socket import LINE_BYTES_MAX
 from seakeep.engines.local.envoy.config import replace_if_changed
 from seakeep.engines.local.layout import Layout
-from seakeep.engines.local.link.relay import LINE_BYTES_MAX
 from seakeep.model.ids import RegionName
 from seakeep.model.observation import Address
 from seakeep.model.system import System, link_between

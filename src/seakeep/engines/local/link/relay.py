@@ -18,21 +18,22 @@ ends with whoever asked, however that one ends.
 
 import argparse
 import asyncio
-import contextlib
 import json
-import os
-import resource
-import signal
-import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seakeep.engines.local.control_socket import (
+    LINE_BYTES_MAX,
+    bind_control,
+    raise_descriptor_limit,
+    remove_control,
+    told_to_end,
+)
 from seakeep.engines.local.link.wire import Region, Wire
 
-LINE_BYTES_MAX = 16 << 20
 DIRECTIONS = ("both", "out", "in")
 
 
@@ -219,26 +220,6 @@ class Control:
         return {}
 
 
-def bind_control(path: Path) -> socket.socket:
-    """A Unix socket that only its owner may open. Raises OSError when a link listens there."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
-        if other.connect_ex(str(path)) == 0:
-            raise OSError(f"a link listens at {path} already")
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    path.unlink(missing_ok=True)
-    before = os.umask(0o177)
-    try:
-        listener.bind(str(path))
-    finally:
-        os.umask(before)
-    listener.listen()
-    return listener
-
-
-def remove_control(path: Path) -> None:
-    path.unlink(missing_ok=True)
-
-
 async def run(configs: Sequence[WireConfig], control: Path) -> None:
     """Carry until SIGTERM or SIGINT. Raises OSError when an address cannot be had.
 
@@ -248,20 +229,9 @@ async def run(configs: Sequence[WireConfig], control: Path) -> None:
     server = await asyncio.start_unix_server(
         Control(link).serve, sock=bind_control(control), limit=LINE_BYTES_MAX
     )
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    await stopped.wait()
+    await told_to_end().wait()
     server.close()
     remove_control(control)
-
-
-def raise_descriptor_limit() -> None:
-    """A connection takes two descriptors, and the usual soft limit is 1024."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
