@@ -72,7 +72,7 @@ def test_diurnal_refuses_an_impossible_amplitude():
 
 
 @given(
-    shape=st.sampled_from(Shape),
+    shape=st.sampled_from([shape for shape in Shape if shape is not Shape.LOG]),
     rate=st.floats(0.5, 1e5),
     factor=st.floats(0.1, 10),
     seed=st.integers(0, 2**32),

@@ -27,6 +27,8 @@ def arrivals(source: TrafficSource, random: Random, factor: float = 1.0) -> Iter
         case Shape.STEP:
             scaled = [(at, step_rate * factor) for at, step_rate in source.steps]
             return steps([(0, rate), *scaled], random)
+        case Shape.LOG:
+            raise ValueError(f"{source.name} follows an access log: `seakeep load --replay` does")
         case _:
             assert_never(source.shape)
 

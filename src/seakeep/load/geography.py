@@ -8,12 +8,12 @@ from seakeep.model.ids import RegionName
 from seakeep.model.system import Location, Region
 
 
-def nearest_first(place: Location, regions: Iterable[Region]) -> tuple[RegionName, ...]:
+def nearest_first(place: Location | None, regions: Iterable[Region]) -> tuple[RegionName, ...]:
     """Names of the regions by distance from `place`; those without a location come last, and
-    equals keep the order of the alphabet."""
+    equals (all are, without a place) keep the order of the alphabet."""
 
     def key(region: Region) -> tuple[float, str]:
-        if region.location is None:
+        if place is None or region.location is None:
             return (math.inf, region.name)
         return (great_circle_km(place, region.location), region.name)
 

@@ -13,17 +13,18 @@ from seakeep.model.ids import NodeId, RegionName, ServiceName, ZoneName
 from seakeep.model.limits import Priority, RateLimit, Shed
 from seakeep.model.rolling import Rollout as Rollout
 from seakeep.model.scale import Scale, is_held
+from seakeep.model.scenario import Fault as Fault
+from seakeep.model.scenario import FaultKind as FaultKind
+from seakeep.model.scenario import Scenario as Scenario
+from seakeep.model.scenario import Step as Step
 from seakeep.model.time import SECOND, Duration
+from seakeep.model.traffic import Location as Location
+from seakeep.model.traffic import Shape as Shape
+from seakeep.model.traffic import TrafficSource as TrafficSource
+from seakeep.model.work import Distribution as Distribution
+from seakeep.model.work import Work as Work
 
 # --- places -----------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Location:
-    """A point on the globe, in degrees (WGS 84)."""
-
-    latitude_deg: float
-    longitude_deg: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,13 @@ class Link:
     b: RegionName
     latency: Duration
     """One way."""
+    jitter: Duration = 0
+    """Mean of what is added to each message, exponentially distributed. The twin's alone, as are
+    the fields below."""
+    loss: float = 0.0
+    """Fraction of messages that are lost and sent again."""
+    bandwidth_bps: float | None = None
+    """Bits per second, each way; None: without a bound."""
 
 
 # --- services ---------------------------------------------------------------
@@ -247,24 +255,17 @@ class Call:
 
     service: ServiceName
     per_request: float
+    parallel: bool = False
+    """Sent together with the other parallel calls, before those that wait for one another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Distribution:
-    """A distribution of durations by name; parameters as (name, value), durations in ns."""
+class Breaker:
+    """What one region's balancer lets be under way to a service at once (Envoy's circuit breaker
+    thresholds); what is beyond it is refused with 503. None: without a bound."""
 
-    name: str
-    parameters: tuple[tuple[str, float], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """The twin's model of an instance: service time and worker slots."""
-
-    time: Distribution
-    concurrency: int
-    queue: int | None = None
-    """Requests that may wait for a slot; None is unbounded."""
+    requests: int | None = None
+    pending: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,39 +311,10 @@ class Service:
     proxy_protocol: bool
     """L4 only: hand the client's address to the instance by PROXY protocol v2."""
     shed: Shed | None = None
+    breaker: Breaker = Breaker()
 
 
-# --- traffic, objectives, scenarios -----------------------------------------
-
-
-class Shape(StrEnum):
-    """How arrivals are spread over time."""
-
-    POISSON = "poisson"
-    CONSTANT = "constant"
-    DIURNAL = "diurnal"
-    STEP = "step"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrafficSource:
-    """Clients in one place that send requests to one service."""
-
-    name: str
-    location: Location
-    service: ServiceName
-    rate_per_s: float
-    """Mean over a day when `shape` is diurnal, before the first step when it is step."""
-    shape: Shape
-    path: str = "/"
-    period: Duration = 0
-    """Of one diurnal wave; 0 means a day."""
-    amplitude: float = 0.5
-    """Diurnal: peak is rate x (1 + amplitude), trough rate x (1 - amplitude)."""
-    steps: tuple[tuple[Duration, float], ...] = ()
-    """Step: (time since the start, requests/s from then on)."""
-    prefix: str = ""
-    """Its clients' subnet, which resolvers tell DNS servers: `198.51.100.0/24`."""
+# --- objectives, and where clients come in ----------------------------------
 
 
 class ObjectiveKind(StrEnum):
@@ -360,46 +332,6 @@ class Objective:
     target: float
     window: Duration
     threshold: Duration | None = None
-
-
-class FaultKind(StrEnum):
-    KILL = "kill"
-    FREEZE = "freeze"
-    SLOW = "slow"
-    LOSE_NODE = "lose-node"
-    LOSE_ZONE = "lose-zone"
-    LOSE_REGION = "lose-region"
-    PARTITION = "partition"
-    DELAY = "delay"
-    SURGE = "surge"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """One fault and its subject: an instance or service, `region/zone/node`, `region/zone`,
-    `region`, `region~region` (both ways), `region>region` (one way), or a traffic source."""
-
-    kind: FaultKind
-    subject: str
-    amount: float = 0.0
-    """Surge: factor. Slow: fraction of CPU left. Delay: added one-way latency in ns."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    at: Duration
-    fault: Fault
-    lasts: Duration | None
-    """None: to the end of the scenario."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scenario:
-    name: str
-    duration: Duration
-    steps: tuple[Step, ...]
-    recovery: Duration | None
-    """Every objective is met again within this time of the last fault's end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
