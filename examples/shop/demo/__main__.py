@@ -56,7 +56,7 @@ def main() -> int:
         if not options.keep:
             down(layout, keep_logs=False, progress=lambda stage: None)
     _report(console, results, options)
-    return 0 if results and all(item.recover_s is not None for item in results) else 1
+    return 0 if results and all(item.over for item in results) else 1
 
 
 def _play(options: argparse.Namespace, console: Console, layout: Layout) -> list[Result]:

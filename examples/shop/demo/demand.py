@@ -67,7 +67,9 @@ def deploy(stage: Stage, lasts_s: float, settle_s: float) -> Result:
 
 def flood(stage: Stage, lasts_s: float, settle_s: float) -> Result:
     """One client asks for what is dear, 20 times as often as it may."""
-    result = Result("a flood from one client", "held to its limit; the others lose nothing")
+    result = Result(
+        "a flood from one client", "held to its limit; the others lose nothing", recovers=False
+    )
     stage.say(f"one client asks for {FLOODED} {FLOOD_PER_S:g} times a second: 20 times its limit")
     entered = time.monotonic_ns()
     with measured(stage, result, lasts_s, settle_s) as began:

@@ -26,6 +26,8 @@ class Result:
     """What is to be reached, in words."""
     detect_s: float | None = None
     recover_s: float | None = None
+    recovers: bool = True
+    """False: there is nothing to recover from."""
     requests: int = 0
     failed: dict[str, int] = field(default_factory=dict)
     """By traffic source."""
@@ -35,6 +37,11 @@ class Result:
     @property
     def failures(self) -> int:
         return sum(self.failed.values())
+
+    @property
+    def over(self) -> bool:
+        """Whether the system was well again in the end."""
+        return self.recover_s is not None or not self.recovers
 
 
 @dataclass(slots=True)
