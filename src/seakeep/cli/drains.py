@@ -13,7 +13,7 @@ from seakeep.cli.project import parsed
 from seakeep.engines.local.layout import Layout
 from seakeep.model import units
 from seakeep.model.time import in_seconds
-from seakeep.runtime import control
+from seakeep.runtime import client, control
 
 POLL_S = 0.25
 LOST_S = 30.0
@@ -74,7 +74,7 @@ def wait_for(layout: Layout, region: str, *, json: bool, limit_s: float, is_back
                         code=1,
                     )
                 try:
-                    document = control.call(layout.supervisor_socket, "status", timeout_s=5)
+                    document = client.status(layout, timeout_s=5)
                     heard = time.monotonic()
                 except control.ControlError:
                     if time.monotonic() - heard > LOST_S:

@@ -15,7 +15,7 @@ from seakeep.cli import output
 from seakeep.cli.project import DEFAULT_SPEC, Spec, layout_of
 from seakeep.engines.local.layout import Layout
 from seakeep.model.order import rollout_argument
-from seakeep.runtime import control
+from seakeep.runtime import client, control
 
 app = typer.Typer(
     help="See, pause, resume and undo the change of a service's version. A change begins with "
@@ -136,7 +136,7 @@ def undo(service: One, spec: Spec = DEFAULT_SPEC, json: Json = False) -> None:
 
 def _documents(layout: Layout, service: str) -> list[Document]:
     """The entries of the status document, for one service or all."""
-    document = control.call(layout.supervisor_socket, "status")
+    document = client.status(layout)
     found = [one for one in document["rollouts"] if service in ("", one["service"])]
     if service and not found:
         names = ", ".join(one["service"] for one in document["rollouts"])

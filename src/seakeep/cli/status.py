@@ -17,7 +17,7 @@ from seakeep.engines.local import processes
 from seakeep.engines.local.layout import Layout
 from seakeep.engines.local.state import load_state
 from seakeep.model.observation import PartKind
-from seakeep.runtime import control
+from seakeep.runtime import client, control
 
 REFRESH_S = 0.5
 HEALTH_STYLE = {
@@ -51,7 +51,7 @@ def status(
     """
     layout = layout_of(spec)
     try:
-        document = control.call(layout.supervisor_socket, "status")
+        document = client.status(layout)
     except control.ControlError as error:
         message, hint = _without_supervisor(layout, error)
         output.fail(message, hint, code=1)
@@ -102,7 +102,7 @@ def _watch(layout: Layout, document: dict[str, Any], json: bool) -> None:
                 time.sleep(REFRESH_S)
                 before = trouble
                 try:
-                    document = control.call(layout.supervisor_socket, "status", timeout_s=5)
+                    document = client.status(layout, timeout_s=5)
                     trouble = None
                 except control.ControlError as error:
                     trouble = _without_supervisor(layout, error)

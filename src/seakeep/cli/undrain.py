@@ -5,7 +5,7 @@ import typer
 from seakeep.cli import drains, output
 from seakeep.cli.drains import Json, Region, Timeout, Wait
 from seakeep.cli.project import DEFAULT_SPEC, Spec, layout_of
-from seakeep.runtime import control
+from seakeep.runtime import client, control
 
 app = typer.Typer(
     help="Bring a drained region back without a failed request.\n\n"
@@ -47,7 +47,7 @@ def region(
     """
     limit = drains.seconds_of(timeout)
     layout = layout_of(spec)
-    known = [one["name"] for one in control.call(layout.supervisor_socket, "status")["regions"]]
+    known = [one["name"] for one in client.status(layout)["regions"]]
     order = f"drain:{region}"
     standing = control.call(layout.supervisor_socket, "orders")["orders"]
     if region not in known and all(one["id"] != order for one in standing):

@@ -138,8 +138,8 @@ def _asked(layout: Layout) -> dict[str, Any]:
     """The status document, of a supervisor that may not have looked around yet."""
     while True:
         try:
-            return control.call(layout.supervisor_socket, "status")
-        except control.NotRunning:
+            return client.status(layout)
+        except (control.NotRunning, client.OtherVersion):
             raise
         except control.ControlError:
             time.sleep(POLL_S)

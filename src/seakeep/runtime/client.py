@@ -9,9 +9,24 @@ from seakeep.engines.local.state import load_state
 from seakeep.model.observation import Address
 from seakeep.runtime import control
 
+STATUS_FORMAT = 2
+"""Of the status document; raised with every change that an older reader would stumble over."""
+
 
 class NotUp(Exception):
     """Nothing of the system runs on this machine."""
+
+
+class OtherVersion(control.ControlError):
+    """The supervisor was started by another version of Seakeep."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        super().__init__(
+            f"the supervisor is of another version: it says what it sees in format "
+            f"{document.get('format')}, and this command knows {STATUS_FORMAT}",
+            f"end it (`kill {document.get('pid')}`; the system goes on), then `seakeep up` has one "
+            "of this version take over what runs",
+        )
 
 
 def edges(project: Path) -> dict[str, Address]:
@@ -36,9 +51,13 @@ def layout_of(spec: Path) -> Layout:
     return layout_for(spec.parent)
 
 
-def status(layout: Layout) -> dict[str, Any]:
-    """The status document (see `runtime.status`). Raises control.NotRunning."""
-    return control.call(layout.supervisor_socket, "status")
+def status(layout: Layout, timeout_s: float = 30.0) -> dict[str, Any]:
+    """The status document (see `runtime.status`). Raises control.NotRunning, and OtherVersion
+    when the supervisor that runs speaks of it in another way."""
+    document = control.call(layout.supervisor_socket, "status", timeout_s=timeout_s)
+    if document.get("format") != STATUS_FORMAT:
+        raise OtherVersion(document)
+    return document
 
 
 def events(layout: Layout, after: int = 0, *, follow: bool = True) -> Iterator[dict[str, Any]]:

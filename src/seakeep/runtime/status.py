@@ -1,6 +1,6 @@
 """The state of a running system as one document: what `seakeep status --json` prints.
 
-{"format": 1, "system", "revision", "epoch", "at_ns",
+{"format": 2, "system", "revision", "epoch", "at_ns",
  "regions":  [{"name", "edge": {...part, "address"}, "link": {...part} | null,
                "holder": {...part} | null where no service may be without instances,
                "dns": {...part, "address", "digest"},
@@ -33,8 +33,8 @@ from seakeep.model.observation import Address, PartState, TrafficReading
 from seakeep.model.system import Dns, Service, System, has_held, is_guarded
 from seakeep.model.time import SECOND, Instant, in_seconds
 from seakeep.model.view import Health, InstanceView, View
+from seakeep.runtime.client import STATUS_FORMAT
 
-FORMAT = 1
 RATE_WINDOW_S = 1.0
 
 Document = dict[str, Any]
@@ -98,7 +98,7 @@ def status_document(
     names = list(system.regions)
     names += sorted({part.region for part in view.parts.values()} - set(names))
     return {
-        "format": FORMAT,
+        "format": STATUS_FORMAT,
         "system": system.name,
         "revision": system.revision,
         "epoch": epoch,
