@@ -174,11 +174,21 @@ def test_a_balancer_that_is_down_gets_nothing_and_comes_back_to_its_part() -> No
     assert story.settle(us=400.0, eu=400.0) == {"us": 50.0, "eu": 50.0}
 
 
-def test_shares_that_add_up_to_too_much_are_taken_back() -> None:
-    """The first balancer is there before the second, gets all, and the second comes with an even
-    part that nobody has told it."""
+def test_the_balancer_that_comes_first_leaves_the_others_their_part() -> None:
     story = Story(system(SHARED))
     story.down = {"eu"}
+    assert all(story.step(us=200.0) == [] for _ in range(9))
+    story.down = set()
+    assert story.shares() == {"us": 50.0, "eu": 50.0}
+
+
+def test_shares_that_add_up_to_too_much_are_taken_back() -> None:
+    """The first balancer is there long before the second, gets all, and the second comes with an
+    even part that nobody has told it."""
+    story = Story(system(SHARED))
+    story.down = {"eu"}
+    for _ in range(10):
+        story.step(us=200.0)
     assert story.step(us=200.0) == [("us", 100.0)]
     story.down = set()
     assert story.shares() == {"us": 100.0, "eu": 50.0}

@@ -20,7 +20,7 @@ two until it is told the new one.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from seakeep.decide.backoff import Backoff
 from seakeep.decide.fairness import divide
@@ -120,6 +120,8 @@ class LimitsMemory:
     divisions: Mapping[str, Division] = field(default_factory=dict)
     """By limit."""
     sent: Mapping[Key, Sent] = field(default_factory=dict)
+    since: Instant | None = None
+    """The first view: what does not run then may only not run yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,11 +144,15 @@ class LimitsController:
         guarded = _guarded(system)
         if not guarded:
             return Decision(memory=LimitsMemory())
+        if memory.since is None:
+            memory = replace(memory, since=view.at)
         counted, flows = _measure(guarded, view, memory)
         ask = _Ask(system, view, self._epoch, memory, flows)
         divisions = {shared.name: ask.for_limit(shared) for shared in _shared(system)}
         return Decision(
-            memory=LimitsMemory(counted=counted, flows=flows, divisions=divisions, sent=ask.sent),
+            memory=replace(
+                memory, counted=counted, flows=flows, divisions=divisions, sent=ask.sent
+            ),
             actions=tuple(ask.actions),
             reasons=(*ask.reasons, *_refusals(flows)),
             wake_at=min(ask.wakes, default=None),
@@ -273,7 +279,7 @@ class _Ask:
         self._memory = memory
         self._flows = flows
         self._all = tuple(system.regions)
-        self._up = tuple(name for name in self._all if _is_counted(view, name))
+        self._up = tuple(name for name in self._all if _is_counted(view, name, memory.since))
         self._running = frozenset(name for name in self._up if _edge_runs(view, name))
         self.sent: dict[Key, Sent] = {}
         self.actions: list[SetLimit] = []
@@ -421,11 +427,13 @@ def limit_id(key: Key, sent: Sent) -> str:
     return f"limit:{key[0]}:{key[1]}:{sent.rate_per_s:.9g}{retry}"
 
 
-def _is_counted(view: View, region: RegionName) -> bool:
+def _is_counted(view: View, region: RegionName, since: Instant | None) -> bool:
     """Whether the region has a share. One whose balancer has just gone, or has not come yet,
     keeps it for a while: it will most likely need it again at once."""
     part = view.parts.get(f"edge:{region}")
-    return part is None or part.running or view.at < part.changed_at + KEPT_FOR
+    if part is None or part.running:
+        return True
+    return view.at < max(part.changed_at, since or 0) + KEPT_FOR
 
 
 def _edge_runs(view: View, region: RegionName) -> bool:
