@@ -16,7 +16,7 @@ more (a tenth of an even part), all shares are made anew, every 2 s at most. Wha
 before it is given: a share rises only by what balancers have said that they have given up, so the
 shares never add up to more than the budget. A balancer that goes down keeps its share for 10 s.
 The exception is one that was down for longer: it comes back with its last share, for the second or
-two until it is told the new one.
+two until it is told the new one. One that has not come yet is waited for as long.
 """
 
 from collections.abc import Iterable, Mapping
