@@ -3,7 +3,9 @@
 Nothing here is known to an engine that runs the service for real.
 """
 
+import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 from seakeep.model.time import SECOND, Duration
 
@@ -15,7 +17,38 @@ class Distribution:
     name: str
     parameters: tuple[tuple[str, float], ...] = ()
     points: tuple[tuple[float, float], ...] = ()
-    """Empirical only: (fraction of values that are not longer, ns), rising, ending with 1."""
+    """Empirical only: (fraction of values that are not longer, ns), rising, ending with 1.
+    Straight between the points; what lies below the first has its value."""
+
+
+Z99 = 2.3263478740408408
+"""The 99th percentile of the standard normal distribution."""
+
+
+def mean_of(one: Distribution) -> float:
+    """In ns, as every distribution's textbook formula has it.
+
+    ValueError: no distribution has that name.
+    """
+    given = dict(one.parameters)
+    match one.name:
+        case "constant":
+            return given["value"]
+        case "exponential" | "erlang" | "gamma":
+            return given["mean"]
+        case "lognormal":
+            sigma = math.log(given["p99"] / given["p50"]) / Z99
+            return given["p50"] * math.exp(sigma * sigma / 2)
+        case "pareto":
+            return given["min"] * given["alpha"] / (given["alpha"] - 1)
+        case "empirical":
+            fraction, value = one.points[0]
+            total = fraction * value
+            for low, high in pairwise(one.points):
+                total += (high[0] - low[0]) * (low[1] + high[1]) / 2
+            return total
+        case _:
+            raise ValueError(f"no distribution is called '{one.name}'")
 
 
 START = Distribution(name="constant", parameters=(("value", float(SECOND)),))
