@@ -200,7 +200,7 @@ def _load(hurt: np.ndarray) -> Load:
 
 
 def _histogram(requests: int) -> hdr.Histogram:
-    """Evenly from 1 to 100 ms."""
+    """Evenly from 1 to 100ms."""
     counts = hdr.empty().counts
     for index in range(requests):
         counts[hdr.bucket_of((1 + index % 100) * MILLISECOND)] += 1

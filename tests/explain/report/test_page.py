@@ -163,7 +163,7 @@ def test_it_tells_every_verdict_and_every_fault() -> None:
         "web is killed, at 0",
         "web freezes: it takes connections and answers nothing, from 1s to 1m",
         "between us-east and eu-west nothing gets through",
-        "a new version of web is deployed, which fails 20 % of its requests",
+        "a new version of web is deployed, which fails 20% of its requests",
         "the control plane is down: no controller acts",
     ):
         assert words in said
@@ -174,7 +174,7 @@ def test_it_says_in_words_what_broke_and_by_how_much() -> None:
     assert "1 of 3 scenarios breaks: region-loss." in said
     assert (
         "Broken. web promises that 99.9% of requests are answered without an error; on average "
-        "98.67 % did, and the worst run (seed 1) was 1.24 points short." in said
+        "98.67% did, and the worst run (seed 1) was 1.24 points short." in said
     )
     held = Tree(render(small.report())).said
     assert "Yes: everything that was promised holds." in held

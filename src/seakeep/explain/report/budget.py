@@ -24,7 +24,7 @@ def name_of(objective: Objective) -> str:
 
 
 def burn(on: Stage) -> Markup:
-    """A plot for each objective; above its line at 100 % the objective is broken."""
+    """A plot for each objective; above its line at 100% the objective is broken."""
     plots = [
         _plot(on, index, objective)
         for index, objective in enumerate(on.system.objectives)
@@ -44,7 +44,7 @@ def _plot(on: Stage, index: int, objective: Objective) -> Markup:
     return on.plot(
         ["Bad requests so far, of those that ", tag("b", name_of(objective)), " allows"],
         curve,
-        scale=linear(max(1.0, greatest), lambda share: f"{share * 100:,.4g} %"),
+        scale=linear(max(1.0, greatest), lambda share: f"{share * 100:,.4g}%"),
         label=f"Error budget of {name_of(objective)} spent over time: {hint}",
         limit=1.0,
         limit_name="all that are allowed",
@@ -66,10 +66,10 @@ def _allowance(on: Stage) -> str:
     if share is None:
         return (
             "How many requests have been bad since the beginning, out of as many as the objective "
-            "allows in a time as long as the scenario. Above 100 % it is broken."
+            "allows in a time as long as the scenario. Above 100% it is broken."
         )
     return (
         "How many requests have been bad since the beginning, out of as many as the scenario may "
         f"use up: {words.percent(share, 0)} of the objective's error budget over its whole window. "
-        "Above 100 % it is broken."
+        "Above 100% it is broken."
     )

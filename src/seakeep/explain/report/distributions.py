@@ -103,7 +103,7 @@ def _plot(caption: str, all_of_them: Sequence[Total]) -> Markup:
     drawn = [total for total in all_of_them if total.latency.total]
     if not drawn:
         return Markup()
-    # Percentiles stand by how many nines they have: 90 %, 99 % and 99.9 % equally far apart.
+    # Percentiles stand by how many nines they have: 90%, 99% and 99.9% equally far apart.
     first = -math.log10(1 - FIRST)
     last = max(math.log10(max(total.latency.total for total in drawn) / BEYOND), 1.0)
     nines = np.linspace(first, last, POINTS)
@@ -122,7 +122,7 @@ def _plot(caption: str, all_of_them: Sequence[Total]) -> Markup:
         (float(everything.min()), float(everything.max())) if everything.size else (0.001, 1.0)
     )
     marks = [
-        ((-math.log10(1 - fraction) - first) / (last - first), f"{fraction * 100:.6g} %")
+        ((-math.log10(1 - fraction) - first) / (last - first), f"{fraction * 100:.6g}%")
         for fraction in MARKED
         if -math.log10(1 - fraction) <= last
     ]
@@ -152,4 +152,4 @@ def _latencies_s(histogram: Histogram, nines: Floats) -> Floats:
 
 def _hint(histogram: Histogram) -> str:
     half, most = histogram.percentile_s(0.5), histogram.percentile_s(0.99)
-    return f"half within {_time(half)}, 99 % within {_time(most)}"
+    return f"half within {_time(half)}, 99% within {_time(most)}"

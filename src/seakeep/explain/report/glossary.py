@@ -14,12 +14,12 @@ TERMS: tuple[tuple[str, str], ...] = (
     ),
     (
         "Error budget",
-        "The requests that may be bad without breaking the objective: 0.1 % of all of them when "
-        "99.9 % are promised.",
+        "The requests that may be bad without breaking the objective: 0.1% of all of them when "
+        "99.9% are promised.",
     ),
     (
         "Percentile (p50, p99)",
-        "p99 is the time that 99 % of requests stay within, and 1 % exceed. p50 is the middle: "
+        "p99 is the time that 99% of requests stay within, and 1% exceed. p50 is the middle: "
         "half are quicker.",
     ),
     (
@@ -38,7 +38,7 @@ TERMS: tuple[tuple[str, str], ...] = (
     ),
     (
         "Utilisation",
-        "How many of the worker slots of ready instances are taken. Near 100 % requests queue.",
+        "How many of the worker slots of ready instances are taken. Near 100% requests queue.",
     ),
     (
         "Balancer, ejection",
@@ -56,8 +56,8 @@ TERMS: tuple[tuple[str, str], ...] = (
         "same seed gives the same run to the last bit; several seeds show what is luck.",
     ),
     (
-        "Interval (95 %)",
-        "Below a mean over runs: where the true mean is, with 95 % confidence.",
+        "Interval (95%)",
+        "Below a mean over runs: where the true mean is, with 95% confidence.",
     ),
     (
         "Time to detect, time to recover",

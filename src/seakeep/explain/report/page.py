@@ -139,12 +139,17 @@ def _overview(report: Report) -> Markup | None:
 
 
 def _shortly(proof: Proof) -> str:
-    broken = [verdict.what for verdict in proof.verdicts if not verdict.held]
-    if broken:
-        return "broken: " + words.listed(broken)
     if not proof.runs:
         return "no run has ended"
-    return words.counted(len(proof.verdicts), "expectation") + " met"
+    if any(run.broken for run in proof.runs):
+        return "something happened that must never happen"
+    broken = [verdict for verdict in proof.verdicts if not verdict.held]
+    if broken:
+        return "; ".join(f"{verdict.what}: {verdicts.gap(verdict)}" for verdict in broken[:3])
+    if not proof.verdicts:
+        return "nothing was expected"
+    closest = verdicts.closest(proof.verdicts)
+    return f"closest to its limit: {closest.what}, {verdicts.gap(closest)}"
 
 
 # --- one scenario --------------------------------------------------------------------

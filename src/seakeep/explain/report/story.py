@@ -188,7 +188,7 @@ def _digest(on: Stage, phase: Phase) -> str:
     half, most = percentile(latency, 0.5), percentile(latency, 0.99)
     if half is not None and most is not None:
         said += (
-            f"; half answered within {words.seconds(half / SECOND)}, 99 % within "
+            f"; half answered within {words.seconds(half / SECOND)}, 99% within "
             f"{words.seconds(most / SECOND)}"
         )
     return said + "." + _ready(run, begin, end)

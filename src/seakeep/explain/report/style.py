@@ -80,7 +80,8 @@ figcaption{display:flex;flex-wrap:wrap;gap:.1rem 1rem;font-size:.85rem;margin-bo
 .entry{display:inline-flex;align-items:center;gap:.35rem;white-space:nowrap}
 .key{width:28px;height:10px;flex:none}
 .plot{position:relative;margin-left:var(--left);padding-bottom:1.3rem}
-.canvas{display:block;width:100%;height:7.5rem;overflow:hidden}
+.canvas{display:block;width:100%;height:7.5rem;overflow:visible}
+.pairs{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(22rem,100%),1fr));gap:0 1.5rem}
 .tall .canvas{height:14rem}
 .ys span{position:absolute;right:100%;margin-right:.45rem;transform:translateY(-50%);
 white-space:nowrap;font-size:.72rem;color:var(--muted)}

@@ -99,9 +99,7 @@ def timeline(on: Stage) -> Markup:
         if regions
         else tag("p", "No traffic source sends requests to this system.", class_="note"),
         tag("h4", "What the system did"),
-        _instances(on),
-        _utilisation(on),
-        _queues(on),
+        [tag("div", _service(on, name), class_="pairs") for name in on.system.services],
         class_="timeline",
     )
 
@@ -109,7 +107,9 @@ def timeline(on: Stage) -> Markup:
 # --- faults and events ----------------------------------------------------------
 
 
-def _events(on: Stage) -> Markup:
+def _events(on: Stage) -> Markup | None:
+    if not on.run.events and not on.proof.scenario.steps:
+        return None
     rows = [_fault_row(span, on.times) for span in spans(on.proof.scenario)]
     rows += [_tick_row(name, kinds, on) for name, kinds in ROWS]
     return tag(
@@ -180,9 +180,10 @@ def _clients(on: Stage, regions: list[RegionName]) -> Markup:
     parts = [_traffic(on, shown, others)]
     parts += [_latency(on, region, shown, others) for region in regions]
     parts.append(_errors(on, shown, others))
-    parts += [
+    kinds = [
         _error_kinds(on, region, shown) for region in regions if series.highest(shown[region].bad)
     ]
+    parts.append(tag("div", kinds, class_="pairs"))
     return Markup("".join(parts))
 
 
@@ -221,7 +222,7 @@ def _latency(
     scale, limit = _latency_scale(shown), _threshold_s(on.system)
     curves = [
         Curve(
-            name="99 % within",
+            name="99% within",
             values=figures.p99_s,
             style="s0",
             band=series.envelope([one.p99_s for one in others[region]]),
@@ -349,53 +350,40 @@ def _by_region(
     return curves
 
 
-def _instances(on: Stage) -> Markup:
-    plots = []
-    for service in on.system.services:
-        curves = _by_region(on, service, series.ready, words.number, stepped=True)
-        if curves:
-            plots.append(
-                on.plot(
-                    ["Ready instances of ", tag("b", service)],
-                    *curves,
-                    scale=whole(_top(curves)),
-                    label=_spoken(f"Ready instances of {service} over time", curves),
-                )
+def _service(on: Stage, service: ServiceName) -> list[Markup]:
+    """Its instances, how busy they are, and whether requests queue."""
+    ready = _by_region(on, service, series.ready, words.number, stepped=True)
+    if not ready:
+        return []
+    plots = [
+        on.plot(
+            ["Ready instances of ", tag("b", service)],
+            *ready,
+            scale=whole(_top(ready)),
+            label=_spoken(f"Ready instances of {service} over time", ready),
+        )
+    ]
+    busy = _by_region(on, service, series.utilisation, _whole_percent, banded=False)
+    if any(np.isfinite(curve.values).any() for curve in busy):
+        plots.append(
+            on.plot(
+                ["Utilisation of ", tag("b", service), ": worker slots taken"],
+                *busy,
+                scale=linear(max(1.0, _top(busy)), _tick_percent),
+                label=_spoken(f"Utilisation of {service} over time", busy),
             )
-    return Markup("".join(plots))
-
-
-def _utilisation(on: Stage) -> Markup:
-    plots = []
-    for service in on.system.services:
-        curves = _by_region(on, service, series.utilisation, _whole_percent, banded=False)
-        if any(np.isfinite(curve.values).any() for curve in curves):
-            plots.append(
-                on.plot(
-                    ["Utilisation of ", tag("b", service), ": worker slots taken"],
-                    *curves,
-                    scale=linear(max(1.0, _top(curves)), _tick_percent),
-                    label=_spoken(f"Utilisation of {service} over time", curves),
-                )
+        )
+    queued = _by_region(on, service, series.queued, words.number, banded=False)
+    if any(series.highest(curve.values) for curve in queued):
+        plots.append(
+            on.plot(
+                ["Requests that wait for a worker of ", tag("b", service)],
+                *queued,
+                scale=whole(_top(queued)),
+                label=_spoken(f"Queued requests of {service} over time", queued),
             )
-    return Markup("".join(plots))
-
-
-def _queues(on: Stage) -> Markup:
-    """Only of services that ever had one."""
-    plots = []
-    for service in on.system.services:
-        curves = _by_region(on, service, series.queued, words.number, banded=False)
-        if any(series.highest(curve.values) for curve in curves):
-            plots.append(
-                on.plot(
-                    ["Requests that wait for a worker of ", tag("b", service)],
-                    *curves,
-                    scale=whole(_top(curves)),
-                    label=_spoken(f"Queued requests of {service} over time", curves),
-                )
-            )
-    return Markup("".join(plots))
+        )
+    return plots
 
 
 # --- words -------------------------------------------------------------------------
@@ -425,4 +413,4 @@ def _whole_percent(fraction: float) -> str:
 
 
 def _tick_percent(fraction: float) -> str:
-    return f"{fraction * 100:.3g} %"
+    return f"{fraction * 100:.3g}%"

@@ -48,7 +48,7 @@ def _said(proof: Proof) -> Content:
         ]
     if not proof.verdicts:
         return "Nothing was expected of this scenario, so nothing could break: see the figures."
-    return [tag("strong", "Held."), f" {_all_held(proof)} ", _closest(proof.verdicts)]
+    return [tag("strong", "Held."), f" {_all_held(proof)} ", _closest(proof)]
 
 
 def _all_held(proof: Proof) -> str:
@@ -59,11 +59,14 @@ def _all_held(proof: Proof) -> str:
     return f"{'Both' if many == 2 else f'All {many}'} expectations are met in {each}."
 
 
-def _closest(verdicts: Sequence[Verdict]) -> str:
-    """Of those that hold, the one with the least to spare, relative to what could be."""
-    verdict = min(verdicts, key=_slack)
-    lead = "" if len(verdicts) == 1 else "Closest to its limit: "
-    return lead + told(verdict)
+def closest(verdicts: Sequence[Verdict]) -> Verdict:
+    """The one with the least to spare, relative to what could be."""
+    return min(verdicts, key=_slack)
+
+
+def _closest(proof: Proof) -> str:
+    lead = "" if len(proof.verdicts) == 1 else "Closest to its limit: "
+    return lead + told(closest(proof.verdicts))
 
 
 def _slack(verdict: Verdict) -> float:
@@ -79,11 +82,9 @@ def told(verdict: Verdict) -> str:
         return f"{verdict.what}: {_recovered(verdict, seed)}"
     promised = format_percent(objective.target)
     worst = words.share(verdict.measured.mean, objective.target)
-    gap = words.points(verdict.margin, objective.target)
-    side = f"{gap} to spare" if verdict.margin >= 0 else f"{gap} short"
     return (
         f"{objective.service} promises that {promised} of requests {_good(objective)}; "
-        f"on average {worst} did, and the worst run{seed} was {side}."
+        f"on average {worst} did, and the worst run{seed} was {gap(verdict)}."
     )
 
 
@@ -115,7 +116,7 @@ def table(proof: Proof) -> Markup:
     rows = [tag("tr", _cells(verdict)) for verdict in proof.verdicts]
     note = (
         f"Measured: means over {len(proof.runs)} runs, and below each where the true mean is, with "
-        "95 % confidence. An expectation holds when it does in every run."
+        "95% confidence. An expectation holds when it does in every run."
         if spread
         else "From a single run: how much is luck is not known."
     )
@@ -142,7 +143,7 @@ def _cells(verdict: Verdict) -> list[Markup]:
 
 def target(verdict: Verdict) -> str:
     if verdict.objective is None:
-        return words.spaced(format_duration(round(verdict.target * SECOND)))
+        return format_duration(round(verdict.target * SECOND))
     return words.percent(verdict.target, max(0, words.digits_of(verdict.target) - 1))
 
 
@@ -159,13 +160,18 @@ def amount_of(verdict: Verdict, amount: float) -> str:
 
 def _worst(verdict: Verdict) -> str:
     seed = "" if verdict.worst_seed is None else f", seed {verdict.worst_seed}"
+    return gap(verdict) + seed
+
+
+def gap(verdict: Verdict) -> str:
+    """How far the worst run is from the target: `1.24 points short`, `33.5 s to spare`."""
     if not math.isfinite(verdict.margin):
-        return "never" + seed
+        return "never"
     if verdict.objective is None:
-        gap, side = words.seconds(abs(verdict.margin)), ("to spare", "too long")
+        size, side = words.seconds(abs(verdict.margin)), ("to spare", "too long")
     else:
-        gap, side = words.points(verdict.margin, verdict.target), ("to spare", "short")
-    return f"{gap} {side[verdict.margin < 0]}{seed}"
+        size, side = words.points(verdict.margin, verdict.target), ("to spare", "short")
+    return f"{size} {side[verdict.margin < 0]}"
 
 
 def _budget(verdict: Verdict) -> Content:

@@ -13,7 +13,7 @@ NOTHING = "–"
 
 
 def percent(fraction: float, digits: int = 2, *, rounding: str = ROUND_HALF_EVEN) -> str:
-    """`99.87 %`. What is not quite all is never written as all, nor what is not nothing as
+    """`99.87%`. What is not quite all is never written as all, nor what is not nothing as
     nothing."""
     if not math.isfinite(fraction):
         return NOTHING
@@ -23,8 +23,8 @@ def percent(fraction: float, digits: int = 2, *, rounding: str = ROUND_HALF_EVEN
     if shown == 100 and exact < 100:
         shown = exact.quantize(last, rounding=ROUND_FLOOR)
     if shown == 0:
-        return f"< {last:f} %" if exact > 0 else "0 %"
-    return f"{shown:f} %" if shown != 100 else "100 %"
+        return f"< {last:f}%" if exact > 0 else "0%"
+    return f"{shown:f}%" if shown != 100 else "100%"
 
 
 def _exact(fraction: float) -> Decimal:
@@ -53,7 +53,7 @@ def points(difference: float, target: float) -> str:
 
 
 def budget(fraction: float) -> str:
-    """A share of an error budget: `12 %`, `0.4 %`; `37 times` when it is far more than all."""
+    """A share of an error budget: `12%`, `0.4%`; `37 times` when it is far more than all."""
     if not math.isfinite(fraction):
         return NOTHING
     if fraction >= 10:
@@ -62,28 +62,19 @@ def budget(fraction: float) -> str:
 
 
 def seconds(amount: float) -> str:
-    """`1.25 s`, `300 ms`, `4m10s`; of seconds. What has no end is `never`."""
+    """`1.25s`, `300ms`, `4m10s`; of seconds. What has no end is `never`."""
     if not math.isfinite(amount):
         return "never"
-    return spaced(duration(round(amount * SECOND)))
-
-
-def spaced(written: str) -> str:
-    """A number and its unit apart, where there is only one of each."""
-    for unit in ("ms", "us", "s"):
-        amount = written.removesuffix(unit)
-        if amount != written and amount.lstrip("-").replace(".", "", 1).isdigit():
-            return f"{amount} {'µs' if unit == 'us' else unit}"
-    return written
+    return duration(round(amount * SECOND))
 
 
 def moment(at: Instant) -> str:
-    """A time since the beginning, to a tenth of a second: `31.2 s`, `1m31.2s`, `2h05m10s`."""
+    """A time since the beginning, to a tenth of a second: `31.2s`, `1m31.2s`, `2h05m10s`."""
     if at < 0:
         return "-" + moment(-at)
     tenths = (at + SECOND // 20) // (SECOND // 10)
     if tenths < 600:
-        return f"{tenths // 10}.{tenths % 10} s"
+        return f"{tenths // 10}.{tenths % 10}s"
     minutes, rest = divmod(tenths, 600)
     if at < HOUR:
         return f"{minutes}m{rest // 10:02}.{rest % 10}s"
@@ -91,11 +82,11 @@ def moment(at: Instant) -> str:
 
 
 def short_seconds(amount: float) -> str:
-    """On an axis: `1 s`, `300 ms`, `30 µs`."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+    """On an axis: `1s`, `300ms`, `30us`."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if amount >= size * 0.9995:
-            return f"{amount / size:.3g} {unit}"
-    return f"{amount * 1e9:.3g} ns"
+            return f"{amount / size:.3g}{unit}"
+    return f"{amount * 1e9:.3g}ns"
 
 
 def tick(at: Instant) -> str:
