@@ -1,5 +1,6 @@
 """The parts of a report: words, scales, the story, the picture of the system."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,8 @@ from seakeep.explain.report.plots import Curve, plot
 from seakeep.explain.report.scales import HEIGHT, Times, linear, logarithmic, whole
 from seakeep.explain.report.seeds import shown
 from seakeep.explain.report.story import entries, phases
+from seakeep.explain.report.style import DARK, LIGHT
+from seakeep.explain.report.timeline import eventful
 from seakeep.explain.report.topology import layers
 from seakeep.model.run import EventKind, Good, Line, Run
 from seakeep.model.scenario import Fault, FaultKind, Step
@@ -166,6 +169,43 @@ def test_who_is_called_stands_to_the_right_of_who_calls() -> None:
     ]
     circle = system(a=calls("b"), b=calls("c"), c=calls("a"))
     assert sorted(name for layer in circle for name in layer) == ["a", "b", "c"]
+
+
+def test_of_many_services_the_eventful_ones_are_drawn() -> None:
+    system, scenario = small.system(), small.scenario(small.LOSS)
+    run = small.run(system, scenario)
+    still = small.run(system, small.scenario())
+    quiet = {key: still.loads[key] for key in run.loads if key[0] == "web"}
+    run = replace(run, loads=run.loads | quiet)
+    assert eventful(run, system, most=1) == ["catalog"]
+    assert eventful(run, system) == ["web", "catalog"]
+
+
+@pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
+def test_text_and_lines_stand_out_from_what_is_behind_them(colours: str) -> None:
+    """By WCAG 2.2: 4.5 to 1."""
+    by_name = dict(re.findall(r"--([\w-]+):(#\w+)", colours))
+    pairs = [(name, back) for name in INKS for back in ("bg", "raised")]
+    pairs += [(name, f"{name}-bg") for name in ("held", "broken")]
+    for front, back in pairs:
+        assert _contrast(by_name[front], by_name[back]) >= 4.5, (front, back)
+
+
+INKS = ("ink", "muted", "link", "fault-edge", "limit", "c0", "c1", "c2", "c3", "c4", "c5")
+
+
+def _contrast(one: str, other: str) -> float:
+    darker, lighter = sorted((_luminance(one), _luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+    parts = [int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4)]
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def test_the_median_run_is_shown() -> None:

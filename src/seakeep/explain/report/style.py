@@ -3,7 +3,7 @@
 LIGHT = """
 --bg:#fff;--raised:#f6f7f9;--ink:#1a2230;--muted:#566172;--rule:#d5dae1;--grid:#e4e8ed;
 --held:#0b6e3c;--held-bg:#e6f4ec;--broken:#b3202a;--broken-bg:#fdecec;
---fault:#e8a21833;--fault-edge:#b06a00;--limit:#b3202a;--link:#0a5aa6;
+--fault:#e8a21833;--fault-edge:#9a5c00;--limit:#b3202a;--link:#0a5aa6;
 --c0:#0a66b7;--c1:#b84a00;--c2:#0a7a57;--c3:#8242ab;--c4:#a8275a;--c5:#6b6100;
 """
 DARK = """
@@ -163,12 +163,22 @@ _PAPER = """
 body{font-size:10pt;-webkit-print-color-adjust:exact;print-color-adjust:exact}
 main,header,footer{max-width:none;padding:0}
 section.scenario{break-before:page}
-h2,h3,h4,h5,caption,figcaption{break-after:avoid}
+h1{font-size:18pt}
+h2{font-size:15pt;border:0;margin:0;padding:0}
+h3{font-size:12pt;margin-top:1rem}
+.headline,.lead{font-size:11pt}
+.badge{font-size:8pt}
+.panel{margin:.5rem 0 .6rem}
+.pairs{grid-template-columns:1fr 1fr}
+.key-figures{grid-template-columns:repeat(5,1fr)}
+h2,h3,h4,h5,caption,figcaption,h3+.note,.digest{break-after:avoid}
+thead{break-after:avoid}
 tr,.headline,.key-figures,.row,.phase li{break-inside:avoid}
 .scroll{overflow:visible}
-.canvas{height:5.6rem}
+.canvas{height:5rem}
+.tall .canvas{height:9rem}
 .opens-in-print::details-content{content-visibility:visible;display:block}
-table{font-size:8pt}
+table,.note,.phase li,.digest{font-size:8.5pt}
 th,td{padding:.2rem .35rem}
 nav{break-inside:avoid}
 }

@@ -27,6 +27,8 @@ ROWS: tuple[tuple[str, tuple[EventKind, ...]], ...] = (
 )
 """Who did something: rows of ticks."""
 
+SERVICES_MAX = 12
+"""Services that are drawn."""
 TICK_PLACES = 500
 """Events nearer to one another than this part of the width are one tick."""
 
@@ -91,6 +93,8 @@ def stage(system: System, proof: Proof, run: Run) -> Stage:
 
 def timeline(on: Stage) -> Markup:
     regions = _regions(on)
+    drawn = eventful(on.run, on.system)
+    left = len(on.system.services) - len(drawn)
     return tag(
         "div",
         _events(on),
@@ -99,7 +103,10 @@ def timeline(on: Stage) -> Markup:
         if regions
         else tag("p", "No traffic source sends requests to this system.", class_="note"),
         tag("h4", "What the system did"),
-        [tag("div", _service(on, name), class_="pairs") for name in on.system.services],
+        [tag("div", _service(on, name), class_="pairs") for name in drawn],
+        tag("p", f"{words.counted(left, 'steadier service')} left out here.", class_="note")
+        if left
+        else None,
         class_="timeline",
     )
 
@@ -348,6 +355,23 @@ def _by_region(
             )
         )
     return curves
+
+
+def eventful(run: Run, system: System, most: int = SERVICES_MAX) -> list[ServiceName]:
+    """The services to which most happened, in the order of the spec: whose ready instances
+    changed, and which were busiest."""
+
+    def happened(service: ServiceName) -> tuple[int, float]:
+        loads = [load for (name, _), load in run.loads.items() if name == service]
+        changed = sum(int(np.ptp(load.ready)) for load in loads if load.ready.size)
+        busiest = max(
+            (float((load.busy / np.maximum(load.slots, 1)).max(initial=0.0)) for load in loads),
+            default=0.0,
+        )
+        return -changed, -busiest
+
+    first = sorted(system.services, key=happened)[:most]
+    return [service for service in system.services if service in first]
 
 
 def _service(on: Stage, service: ServiceName) -> list[Markup]:
