@@ -147,7 +147,8 @@ _STORY = """
 _NARROW = """
 @media (max-width:40rem){
 main,header,footer{padding-left:.8rem;padding-right:.8rem}
-.panel,.timeline{--left:3.4rem}
+.panel,.timeline{--left:3.6rem}
+.row-name{font-size:.64rem;white-space:nowrap;padding-right:.2rem}
 .phase{padding-left:.6rem}
 .phase li{flex-wrap:wrap;gap:0 .6rem;padding:.3rem 0}
 .phase li .when{width:auto;text-align:left}
