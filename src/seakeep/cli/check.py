@@ -55,10 +55,10 @@ def check(
     output.data(summary(path, loaded))
 
 
-def load_or_fail(path: Path) -> System:
+def load_or_fail(path: Path, *, to_run: bool = False) -> System:
     """The system of a spec; warnings and errors go to stderr, and errors end the command."""
     try:
-        loaded = load(path)
+        loaded = load(path, to_run=to_run)
     except SpecError as error:
         tell(error.problems)
         raise typer.Exit(2) from None

@@ -45,7 +45,7 @@ def up(
       seakeep up --no-wait && seakeep status --watch
     """
     spec = spec.resolve()
-    system = load_or_fail(spec)
+    system = load_or_fail(spec, to_run=True)
     layout = layout_for(spec.parent)
     is_new = supervisor_identity(layout) is None
     try:

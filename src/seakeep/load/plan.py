@@ -108,6 +108,9 @@ def plan_for_system(
     chosen = _chosen(system, sources)
     if rate_per_s is not None:
         chosen = [_at_rate(source, rate_per_s) for source in chosen]
+    else:
+        for source in chosen:
+            _refuse_what_only_the_twin_sends(source)
     lanes = tuple(lane_for(system, source, edges, servers, overstay) for source in chosen)
     return LoadPlan(lanes=lanes, requests=lambda: merged(chosen, seed, factor))
 
@@ -149,6 +152,20 @@ def _stream(lane: int, source: TrafficSource, seed: int, factor: float) -> Itera
     random = Random(f"{seed} arrivals {source.name}")  # noqa: S311 - reproducible on purpose
     for due in arrivals(source, random, factor):
         yield DueRequest(due, lane, "GET", source.path)
+
+
+def _refuse_what_only_the_twin_sends(source: TrafficSource) -> None:
+    name = source.name
+    if source.shape is Shape.LOG:
+        raise PlanError(
+            f"traffic source {name} follows an access log, which is the twin's to do",
+            f"replay it: seakeep load --replay {source.log}; or give --rate",
+        )
+    if source.sessions is not None:
+        raise PlanError(
+            f"traffic source {name} has sessions, which are the twin's to play",
+            "give the rate of requests with --rate, or choose others with --source",
+        )
 
 
 def _at_rate(source: TrafficSource, rate_per_s: float) -> TrafficSource:

@@ -172,7 +172,7 @@ class Supervisor:
     def reload(self, request: Mapping[str, Any]) -> dict[str, Any]:
         path = Path(str(request.get("spec", "")))
         try:
-            loaded = load(path)
+            loaded = load(path, to_run=True)
         except SpecError as error:
             raise control.ControlError(
                 f"{path.name} has {len(error.problems)} errors; the old spec stays in force",
@@ -293,7 +293,7 @@ def main() -> int:
 def _supervise(spec: Path) -> int:
     raise_descriptor_limit()
     try:
-        system = load(spec).system
+        system = load(spec, to_run=True).system
     except SpecError as error:
         complain(str(error))
         return EXIT_BAD_SPEC

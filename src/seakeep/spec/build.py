@@ -13,15 +13,11 @@ from seakeep.model.system import (
     Check,
     Edge,
     ExecCheck,
-    Fault,
-    FaultKind,
     GrpcCheck,
     HttpCheck,
     Link,
     Location,
     Node,
-    Objective,
-    ObjectiveKind,
     Prefer,
     Probe,
     ProbeKind,
@@ -31,41 +27,35 @@ from seakeep.model.system import (
     Resources,
     Retries,
     Route,
-    Scenario,
     Service,
-    Shape,
     Spread,
     Steer,
-    Step,
     System,
     TcpCheck,
-    TrafficSource,
-    Work,
     Workload,
     Zone,
     ZoneSpread,
 )
 from seakeep.model.time import SECOND
 from seakeep.spec.build_dns import dns_of, prefixes, steers_of
+from seakeep.spec.build_trial import objective_of, scenario_of
+from seakeep.spec.build_twin import Measured, traffic_of, work_of
 from seakeep.spec.digest import digest
-from seakeep.spec.document import (
-    Document,
-    NodesPart,
-    ObjectivePart,
-    RegionPart,
-    TrafficPart,
-)
+from seakeep.spec.document import Document, NodesPart, RegionPart
 from seakeep.spec.limits import priority
 from seakeep.spec.routing import RoutePart
-from seakeep.spec.scenario import ScenarioPart, StepPart
 from seakeep.spec.service import ProbePart, ServicePart, SpreadPart, probe_timeout
 
 NODE_CPU_MILLICORES = 4000
 NODE_MEMORY_BYTES = 8 * 2**30
 
 
-def build(document: Document) -> System:
-    """The system that the document describes, with its revision."""
+NOTHING_MEASURED: Measured = {}
+
+
+def build(document: Document, measured: Measured = NOTHING_MEASURED) -> System:
+    """The system that the document describes, with its revision. `measured`: the distributions
+    that it takes from files."""
     regions = {name: _region(name, part) for name, part in document.regions.items()}
     steers = steers_of(document)
     subnets = prefixes(document)
@@ -75,14 +65,15 @@ def build(document: Document) -> System:
         regions=regions,
         links=_links(regions, document.network),
         services={
-            name: _service(name, part, tuple(regions), steers)
+            name: _service(name, part, tuple(regions), steers, measured)
             for name, part in document.services.items()
         },
         traffic={
-            name: _traffic(name, part, subnets[name]) for name, part in document.traffic.items()
+            name: traffic_of(name, part, subnets[name], measured)
+            for name, part in document.traffic.items()
         },
-        objectives=tuple(_objective(part) for part in document.objectives),
-        scenarios={name: _scenario(name, part) for name, part in document.scenarios.items()},
+        objectives=tuple(objective_of(part) for part in document.objectives),
+        scenarios={name: scenario_of(name, part) for name, part in document.scenarios.items()},
         edge=Edge(port=document.edge.port, trusted_hops=document.edge.trusted_hops),
         dns=dns_of(document),
     )
@@ -136,7 +127,11 @@ def _links(regions: Mapping[str, Region], network: Mapping[str, int]) -> tuple[L
 
 
 def _service(
-    name: str, part: ServicePart, regions: tuple[str, ...], steers: Mapping[str, Steer]
+    name: str,
+    part: ServicePart,
+    regions: tuple[str, ...],
+    steers: Mapping[str, Steer],
+    measured: Measured,
 ) -> Service:
     return Service(
         name=name,
@@ -162,7 +157,7 @@ def _service(
         ),
         limit=tuple(limit.limit() for limit in part.limit),
         calls=tuple(Call(service=to, per_request=n) for to, n in part.calls.items()),
-        work=_work(part),
+        work=None if part.work is None else work_of(part.work, measured),
         rollout=part.rollout.rollout(),
         drain=part.drain,
         proxy_protocol=part.proxy_protocol,
@@ -172,7 +167,7 @@ def _service(
 
 def _workload(part: ServicePart) -> Workload:
     workload = Workload(
-        command=tuple(part.run),
+        command=tuple(part.run or ()),
         port=part.port,
         protocol=Protocol(part.protocol),
         env=tuple(sorted(part.env.items())),
@@ -251,99 +246,3 @@ def _route(part: RoutePart, steers: Mapping[str, Steer]) -> Route:
         priority=priority(part.priority),
         steer=steers.get(part.host, Steer()),
     )
-
-
-def _work(part: ServicePart) -> Work | None:
-    if part.work is None:
-        return None
-    return Work(time=part.work.time, concurrency=part.work.concurrency, queue=part.work.queue)
-
-
-# --- traffic, objectives, scenarios -----------------------------------------
-
-
-def _traffic(name: str, part: TrafficPart, prefix: str) -> TrafficSource:
-    shape = part.shape
-    kind = Shape.POISSON
-    if shape.constant:
-        kind = Shape.CONSTANT
-    elif shape.diurnal is not None:
-        kind = Shape.DIURNAL
-    elif shape.step is not None:
-        kind = Shape.STEP
-    return TrafficSource(
-        name=name,
-        location=Location(latitude_deg=part.origin[0], longitude_deg=part.origin[1]),
-        service=part.to,
-        rate_per_s=part.rate,
-        shape=kind,
-        path=part.path,
-        period=0 if shape.diurnal is None else shape.diurnal.period,
-        amplitude=0.5 if shape.diurnal is None else shape.diurnal.amplitude,
-        steps=shape.times(),
-        prefix=prefix,
-    )
-
-
-def _objective(part: ObjectivePart) -> Objective:
-    if part.latency is not None:
-        target, threshold = part.latency
-        return Objective(
-            service=part.service,
-            kind=ObjectiveKind.LATENCY,
-            target=target,
-            window=part.window,
-            threshold=threshold,
-        )
-    assert part.availability is not None
-    return Objective(
-        service=part.service,
-        kind=ObjectiveKind.AVAILABILITY,
-        target=part.availability,
-        window=part.window,
-    )
-
-
-def _scenario(name: str, part: ScenarioPart) -> Scenario:
-    return Scenario(
-        name=name,
-        duration=part.duration,
-        steps=tuple(_step(step) for step in part.steps),
-        recovery=part.expect.recovery,
-    )
-
-
-def _step(part: StepPart) -> Step:
-    fault = fault_of(part)
-    # A kill is over as soon as it is done; there is nothing to undo.
-    lasts = 0 if fault.kind is FaultKind.KILL else part.lasts
-    return Step(at=part.at, fault=fault, lasts=lasts)
-
-
-def fault_of(part: StepPart) -> Fault:
-    """The one fault of a step."""
-    if part.lose is not None:
-        return _loss(part)
-    if part.kill is not None:
-        return Fault(kind=FaultKind.KILL, subject=part.kill)
-    if part.freeze is not None:
-        return Fault(kind=FaultKind.FREEZE, subject=part.freeze)
-    if part.slow is not None:
-        return Fault(kind=FaultKind.SLOW, subject=part.slow.service, amount=part.slow.cpu)
-    if part.partition is not None:
-        return Fault(kind=FaultKind.PARTITION, subject=part.partition)
-    if part.delay is not None:
-        return Fault(kind=FaultKind.DELAY, subject=part.delay.link, amount=float(part.delay.by))
-    assert part.surge is not None
-    return Fault(kind=FaultKind.SURGE, subject=part.surge.traffic, amount=part.surge.factor)
-
-
-def _loss(part: StepPart) -> Fault:
-    lose = part.lose
-    assert lose is not None
-    if lose.region is not None:
-        return Fault(kind=FaultKind.LOSE_REGION, subject=lose.region)
-    if lose.zone is not None:
-        return Fault(kind=FaultKind.LOSE_ZONE, subject=lose.zone)
-    assert lose.node is not None
-    return Fault(kind=FaultKind.LOSE_NODE, subject=lose.node)

@@ -36,9 +36,9 @@ def dns_of(document: Document) -> Dns | None:
     places = {prefix: Location(latitude_deg=at[0], longitude_deg=at[1])
               for prefix, at in part.places.items()}  # fmt: skip
     for name, prefix in prefixes(document).items():
-        if prefix:
-            latitude, longitude = document.traffic[name].origin
-            place = Location(latitude_deg=latitude, longitude_deg=longitude)
+        origin = document.traffic[name].origin
+        if prefix and origin is not None:
+            place = Location(latitude_deg=origin[0], longitude_deg=origin[1])
             places.setdefault(prefix, place)
     return Dns(
         zone=part.zone,

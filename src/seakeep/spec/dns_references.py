@@ -2,25 +2,13 @@
 networks that cannot lie in two places."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from seakeep.model.system import in_zone
 from seakeep.spec.build_dns import SOURCES_MAX, prefixes
 from seakeep.spec.dns import SteerPart
 from seakeep.spec.document import Document
+from seakeep.spec.found import Found
 from seakeep.spec.messages import Location
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A problem at a location. `region`: none; there just is no region of this name."""
-
-    location: Location
-    message: str = ""
-    hint: str = ""
-    key: bool = False
-    warning: bool = False
-    region: str = ""
 
 
 def check_dns(document: Document, *, zone_is_sound: bool) -> Iterator[Found]:
@@ -69,10 +57,10 @@ def _host(document: Document, host: str, location: Location) -> Iterator[Found]:
 
 def _steer(part: SteerPart, location: Location) -> Iterator[Found]:
     for index, region in enumerate(part.failover or ()):
-        yield Found((*location, "failover", index), region=region)
+        yield Found((*location, "failover", index), wants=("regions", region))
     shares = part.weighted or {}
     for region in shares:
-        yield Found((*location, "weighted", region), region=region, key=True)
+        yield Found((*location, "weighted", region), wants=("regions", region), key=True)
     given = sum(share for share in shares.values() if share is not None)
     rest_is_taken = None in shares.values()
     if shares and (given > 1 + 1e-9 or (given < 1 - 1e-9 and not rest_is_taken)):
@@ -117,6 +105,8 @@ def _networks(document: Document) -> Iterator[Found]:
                 f"only {SOURCES_MAX} traffic sources have a subnet by themselves",
                 "write prefix: 198.51.100.0/24, a subnet of its own",
             )
+            continue
+        if source.origin is None:
             continue
         at, owner = places.setdefault(prefix, (source.origin, f"traffic.{name}"))
         if at != source.origin:

@@ -5,7 +5,7 @@ They hold the values of one section each; what ties sections together is checked
 """
 
 import re
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
@@ -19,19 +19,17 @@ from seakeep.spec.fields import (
     Name,
     OrShort,
     Part,
-    PositiveRate,
     PositiveSpan,
-    Rate,
     Span,
     Text,
-    UrlPath,
     described,
     fault,
 )
-from seakeep.spec.geo import Coordinates, Prefix
+from seakeep.spec.geo import Coordinates
 from seakeep.spec.routing import Port
 from seakeep.spec.scenario import LinkPair, ScenarioPart
 from seakeep.spec.service import ServicePart
+from seakeep.spec.traffic import TrafficPart
 
 LATER_SECTIONS = (
     "databases",
@@ -124,103 +122,7 @@ class EdgePart(Part):
     )
 
 
-# --- traffic and objectives -------------------------------------------------
-
-
-class DiurnalPart(Part):
-    """A wave around the rate."""
-
-    example = "{period: 1d, amplitude: 50%}"
-
-    period: PositiveSpan = Field(default=DAY, description="Of one wave. Default 1d.")
-    amplitude: Fraction = Field(
-        default=0.5, description="How far the rate swings, of the mean. Default 50%."
-    )
-
-
-class ShapePart(Part):
-    """How arrivals are spread over time. A bare name takes its defaults."""
-
-    example = "poisson, constant, diurnal or {step: {30s: 300/s}}"
-
-    short_schema: ClassVar[dict[str, Any] | None] = {"enum": ["poisson", "constant", "diurnal"]}
-
-    poisson: Literal[True] | None = Field(
-        default=None, description="Independent arrivals: the default."
-    )
-    constant: Literal[True] | None = Field(default=None, description="Evenly spaced arrivals.")
-    diurnal: DiurnalPart | None = Field(
-        default=None, description="Poisson, in a wave like a day's."
-    )
-    step: dict[Text, Rate] | None = Field(
-        default=None,
-        description="Poisson, at another rate from each time on: `{30s: 300/s, 60s: 100/s}`. "
-        "Until the first the source's rate holds.",
-    )
-
-    @classmethod
-    def expand(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            if value == "step":
-                raise fault("step needs its steps", "write {step: {30s: 300/s, 60s: 100/s}}")
-            if value not in ("poisson", "constant", "diurnal"):
-                raise fault(
-                    f"'{value[:40]}' is not a shape",
-                    "write poisson, constant, diurnal or {step: {30s: 300/s}}",
-                )
-            return {value: {} if value == "diurnal" else True}
-        return value
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        kinds = ("poisson", "constant", "diurnal", "step")
-        given = [kind for kind in kinds if getattr(self, kind) is not None]
-        if len(given) != 1:
-            raise fault("a shape is exactly one of poisson, constant, diurnal and step")
-        self.times()
-        return self
-
-    def times(self) -> tuple[tuple[int, float], ...]:
-        """The steps as (nanoseconds since the start, requests/s)."""
-        steps: list[tuple[int, float]] = []
-        for text, rate in (self.step or {}).items():
-            try:
-                at = parse_duration(text)
-            except UnitError as error:
-                raise fault(str(error), error.hint, ("step", text)) from None
-            if steps and at <= steps[-1][0]:
-                raise fault(
-                    f"{text} does not come after the step before it",
-                    "times count from the start of the traffic, in rising order",
-                    ("step", text),
-                )
-            steps.append((at, rate))
-        if self.step is not None and not steps:
-            raise fault("is empty", "write {30s: 300/s}", ("step",))
-        return tuple(steps)
-
-
-class TrafficPart(Part):
-    """Clients in one place that send requests to one service."""
-
-    example = "{from: [40.7, -74.0], to: web, rate: 120/s}"
-
-    origin: Coordinates = Field(
-        alias="from", description="Where they are: [latitude, longitude] in degrees."
-    )
-    to: Name = Field(description="The service.")
-    rate: PositiveRate = Field(description="Requests per time: `120/s`, `10/min`.")
-    shape: ShapePart = Field(
-        default=ShapePart(poisson=True),
-        description="`poisson` (default), `constant`, `diurnal`, `{step: {30s: 300/s}}`.",
-    )
-    path: UrlPath = Field(default="/", description="What they ask for. Default `/`.")
-    prefix: Prefix | None = Field(
-        default=None,
-        description="Their subnet, which DNS servers are told and know the place of. Default: the "
-        "first source has 198.18.0.0/24, the second 198.18.1.0/24, and so on (RFC 2544).",
-    )
-
+# --- objectives -----------------------------------------------------------
 
 _LATENCY = re.compile(r"([^<]*)<([^<=]*)")
 

@@ -8,11 +8,13 @@ from pydantic import ValidationError
 
 from seakeep.model.system import System
 from seakeep.spec.build import build
+from seakeep.spec.build_twin import Measured
 from seakeep.spec.dns_files import check_database
 from seakeep.spec.document import Document
 from seakeep.spec.files import gather
-from seakeep.spec.messages import problems_of
-from seakeep.spec.nodes import Mapping, Node, Scalar, Sequence, resolve
+from seakeep.spec.hdr_files import read_hdr_files
+from seakeep.spec.messages import key_mark, problems_of
+from seakeep.spec.nodes import Mapping, Node, Scalar, Sequence, problem_at, resolve
 from seakeep.spec.problem import Problem, Severity, SpecError, in_order
 from seakeep.spec.references import check_references
 from seakeep.spec.salvage import salvage
@@ -28,8 +30,9 @@ class Loaded:
     """The root, then what it includes, as they were read."""
 
 
-def load(path: Path) -> Loaded:
-    """Read, check and build the spec at `path` with everything that it includes.
+def load(path: Path, *, to_run: bool = False) -> Loaded:
+    """Read, check and build the spec at `path` with everything that it includes. `to_run`: for an
+    engine that runs the services for real, which then must have something to run.
 
     Raises SpecError with every problem found; never anything else for a file's content, nor
     for a path that cannot be read."""
@@ -40,11 +43,31 @@ def load(path: Path) -> Loaded:
     root = gathered.root
     document, found = check(root)
     problems += found
+    measured: Measured = {}
     if document is not None:
-        problems += check_database(document, root, path.resolve().parent)
+        folder = path.resolve().parent
+        problems += check_database(document, root, folder)
+        measured, damaged = read_hdr_files(document, root, folder)
+        problems += damaged
+        problems += _nothing_to_run(document, root) if to_run else []
     if document is None or any(p.severity is Severity.ERROR for p in problems):
         raise SpecError(tuple(problems))
-    return Loaded(system=build(document), warnings=in_order(problems), files=tuple(gathered.files))
+    return Loaded(
+        system=build(document, measured), warnings=in_order(problems), files=tuple(gathered.files)
+    )
+
+
+def _nothing_to_run(document: Document, root: Mapping) -> list[Problem]:
+    return [
+        problem_at(
+            key_mark(root, ("services", name)),
+            f"services.{name}: there is nothing to run",
+            "write run: and the command that starts it; without it the service is there for "
+            "`seakeep simulate` alone",
+        )
+        for name, service in document.services.items()
+        if service.run is None
+    ]
 
 
 _SECTIONS = tuple(Document.model_fields)

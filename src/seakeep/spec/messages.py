@@ -127,11 +127,12 @@ def _missing_hint(location: Location) -> str:
         "regions": "write regions: {us-east: {zones: [a, b]}}",
         "services": "write services: {web: {run: python app.py}}",
         "zones": "write zones: [a, b]",
-        "run": "write run: and the command that starts it, such as python app.py",
-        "from": "write from: [latitude, longitude]",
         "rate": "write rate: 100/s",
         "duration": "write duration: 10m",
         "at": "write at: 30s",
+        "for": "write for: 30s",
+        "time": "write time: 10ms",
+        "think": "write think: exponential(mean=20s)",
     }
     return examples.get(name, f"add {name}:")
 

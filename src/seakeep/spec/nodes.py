@@ -301,18 +301,23 @@ class _Composer:
     def _mapping(self, mark: Mark, events: Iterator[Any], depth: int) -> Mapping:
         node = Mapping(mark, {})
         merged: list[tuple[Scalar, Node]] = []
+        last = ""
         while not isinstance(event := next(events), MappingEndEvent):
             key = self._node(event, events, depth + 1)
             value = self._node(next(events), events, depth + 1)
             node.size += key.size + value.size
             if not isinstance(key, Scalar):
                 self.problems.append(problem_at(key.mark, "a key must be text", "write key: value"))
+            elif (whole := _whole_call(node.entries.get(last), key, value)) is not None:
+                node.entries[last] = (node.entries[last][0], whole)
+                continue
             elif key.plain and key.text == "<<":
                 merged.append((key, value))
             elif (first := node.entries.get(key.text)) is not None:
                 self.problems.append(duplicate_key(key, first[0]))
             else:
                 node.entries[key.text] = (key, value)
+            last = key.text if isinstance(key, Scalar) else ""
         for key, value in merged:
             self._merge(node, key, value)
         return node
@@ -332,6 +337,22 @@ class _Composer:
                 continue
             for name, entry in source.entries.items():
                 node.entries.setdefault(name, entry)
+
+
+_REST = re.compile(r"[A-Za-z0-9_]+ *=[^()]*\)?")
+
+
+def _whole_call(last: tuple[Scalar, Node] | None, key: Scalar, value: Node) -> Scalar | None:
+    """The value before a key without a value, where the key is the rest of it. Between braces YAML
+    splits `time: lognormal(p50=12ms, p99=60ms)` at its comma, into a text and such a key. People
+    write it so, and it can mean nothing else."""
+    if last is None or not isinstance(last[1], Scalar) or not isinstance(value, Scalar):
+        return None
+    begun = last[1]
+    is_open = begun.plain and "(" in begun.text and ")" not in begun.text
+    if is_open and key.plain and value.plain and not value.text and _REST.fullmatch(key.text):
+        return Scalar(begun.mark, f"{begun.text}, {key.text}", True)
+    return None
 
 
 def duplicate_key(key: Scalar, first: Scalar) -> Problem:

@@ -3,12 +3,13 @@ collide, capacity that must suffice. Runs on what of the document is sound, so t
 finds everything.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from seakeep.spec.build import fault_of, node_capacity
+from seakeep.spec.build import node_capacity
 from seakeep.spec.dns_references import check_dns
 from seakeep.spec.document import Document
+from seakeep.spec.found import Found
 from seakeep.spec.messages import (
     PROBLEMS_MAX,
     Location,
@@ -23,7 +24,8 @@ from seakeep.spec.nodes import Scalar, Sequence, place, problem_at
 from seakeep.spec.problem import Problem, Severity
 from seakeep.spec.routing import RoutePart
 from seakeep.spec.scale_references import scale_faults
-from seakeep.spec.scenario import PAIR, StepPart
+from seakeep.spec.scenario import PAIR
+from seakeep.spec.scenario_references import check_scenarios
 from seakeep.spec.service import ServicePart
 
 
@@ -95,6 +97,17 @@ class _Checker:
         self.tell(location, f"there is no {word} '{name[:63]}'", nearest(name, names), key=key)
         return False
 
+    def tell_all(self, findings: Iterable[Found]) -> None:
+        for found in findings:
+            severity = Severity.WARNING if found.warning else Severity.ERROR
+            if found.wants is not None:
+                section, name = found.wants
+                self.known(section, name, found.location, key=found.key)
+            else:
+                self.tell(
+                    found.location, found.message, found.hint, key=found.key, severity=severity
+                )
+
     # --- sections ---
 
     def network(self) -> None:
@@ -120,6 +133,7 @@ class _Checker:
             at: Location = ("services", name)
             for region in service.spread.regions:
                 self.known("regions", region, self._spread_place(at, region), key=True)
+            self._has_a_program(at, service)
             self._shares(at, service)
             self._standby(at, service)
             for called in service.calls:
@@ -129,6 +143,16 @@ class _Checker:
             self._timing(at, service)
             self._scale(at, service)
             self._capacity(at, service)
+
+    def _has_a_program(self, at: Location, service: ServicePart) -> None:
+        if service.run is None and service.work is None and not self.has_aside((*at, "work")):
+            self.tell(
+                at,
+                "'run' is missing",
+                "write run: and the command that starts it, such as python app.py, or work: "
+                "{time: 10ms} for a service that only the twin knows",
+                key=True,
+            )
 
     def _shares(self, at: Location, service: ServicePart) -> None:
         """Percentages must come to 100%, and an even rest must not be beyond it."""
@@ -326,6 +350,8 @@ class _Checker:
                 continue
             if service.protocol == "tcp":
                 self.warn(location, f"{source.to} is a tcp service; traffic is HTTP requests")
+            elif source.origin is None or self.is_aside(("traffic", name, "from")):
+                continue
             elif not service.routes and not _has(self.root, ("services", source.to, "routes", 0)):
                 self.tell(
                     location,
@@ -348,90 +374,11 @@ class _Checker:
         sound = not self.is_aside(("dns",)) and (
             self.document.dns is not None or not _has(self.root, ("dns",))
         )
-        for found in check_dns(self.document, zone_is_sound=sound):
-            severity = Severity.WARNING if found.warning else Severity.ERROR
-            if found.region:
-                self.known("regions", found.region, found.location, key=found.key)
-            else:
-                self.tell(
-                    found.location, found.message, found.hint, key=found.key, severity=severity
-                )
-
-    # --- scenarios ---
+        self.tell_all(check_dns(self.document, zone_is_sound=sound))
 
     def scenarios(self) -> None:
-        for name, scenario in self.document.scenarios.items():
-            for index, step in enumerate(scenario.steps):
-                location: Location = ("scenarios", name, "steps", index)
-                if step.at >= scenario.duration:
-                    self.tell(
-                        (*location, "at"),
-                        "is not before the scenario's end",
-                        "make duration longer, or the step earlier",
-                    )
-                elif step.lasts is not None and step.at + step.lasts > scenario.duration:
-                    self.warn(
-                        (*location, "for"),
-                        "goes on beyond the scenario's end, so recovery is never seen",
-                        "make duration longer",
-                    )
-                self._subject(step, location)
-
-    def _subject(self, step: StepPart, location: Location) -> None:
-        subject = fault_of(step).subject
-        at: Location = (*location, step.given[0])
-        if step.lose is not None:
-            self._lost_place(step, at)
-        elif step.slow is not None:
-            self._instance(subject, (*at, "service"))
-        elif step.kill is not None or step.freeze is not None:
-            self._instance(subject, at)
-        elif step.surge is not None:
-            self.known("traffic", subject, (*at, "traffic"))
-        else:
-            match = PAIR.fullmatch(subject)
-            assert match is not None
-            where = (*at, "link") if step.delay is not None else at
-            for region in (match[1], match[3]):
-                self.known("regions", region, where)
-
-    def _instance(self, subject: str, location: Location) -> None:
-        """A service, or a service and an ordinal."""
-        service, dash, ordinal = subject.rpartition("-")
-        if subject in self.names["services"]:
-            return
-        if dash and ordinal.isascii() and ordinal.isdigit() and service in self.names["services"]:
-            return
-        self.known("services", subject, location)
-
-    def _lost_place(self, step: StepPart, at: Location) -> None:
-        lose = step.lose
-        assert lose is not None
-        key = "region" if lose.region is not None else "zone" if lose.zone is not None else "node"
-        location = (*at, key)
-        text = lose.region or lose.zone or lose.node or ""
-        parts = text.split("/")
-        form = {"region": "us-east", "zone": "us-east/a", "node": "us-east/a/0"}[key]
-        if len(parts) != form.count("/") + 1:
-            self.tell(location, f"'{text[:80]}' is not a {key}", f"write it as in {form}")
-            return
-        if not self.known("regions", parts[0], location) or key == "region":
-            return
-        region = self.document.regions.get(parts[0])
-        if region is None:
-            return
-        zone = region.zones.get(parts[1])
-        if zone is None:
-            message = f"{parts[0]} has no zone '{parts[1][:63]}'"
-            self.tell(location, message, nearest(parts[1], tuple(region.zones)))
-        elif key == "node":
-            count = zone.nodes.count or region.nodes.count or 1
-            if parts[2] not in (str(index) for index in range(count)):
-                self.tell(
-                    location,
-                    f"{parts[0]}/{parts[1]} has no node '{parts[2][:20]}'",
-                    f"nodes are numbered from 0 to {count - 1}",
-                )
+        said = {section: _has(self.root, (section,)) for section in ("dns", "objectives")}
+        self.tell_all(check_scenarios(self.document, self.names["services"], said))
 
 
 def _has(root: Tree, location: Location) -> bool:

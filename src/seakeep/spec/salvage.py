@@ -51,9 +51,12 @@ def salvage(plain: dict[str, Any], error: ValidationError) -> tuple[Document | N
     when it cannot be mended. Changes `plain`."""
     aside: set[Location] = set()
     for _ in range(ROUNDS_MAX):
+        gone: set[Location] = set()
         for found in error.errors(include_url=False, include_input=False, include_context=False):
             location = tuple(part for part in found["loc"] if part != "[key]")
-            aside.add(_set_aside(plain, location, missing=found["type"] == "missing"))
+            if not any(location[:depth] in gone for depth in range(1, len(location) + 1)):
+                gone.add(_set_aside(plain, location, missing=found["type"] == "missing"))
+        aside |= gone
         for name, stand_in in _WHOLE.items():
             if not plain.get(name):
                 plain[name] = deepcopy(stand_in)

@@ -1,7 +1,7 @@
 """Faults and when they strike, as the file says it: one entry of `scenarios`."""
 
 import re
-from typing import Annotated, Self, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
@@ -87,7 +87,50 @@ class SurgePart(Part):
     factor: Annotated[float, Field(gt=0, le=1e6)] = Field(description="Times its rate: `3`.")
 
 
-FAULT_KEYS = ("lose", "kill", "freeze", "slow", "partition", "delay", "surge")
+class ErrorsPart(Part):
+    """A service or instance that answers some of its requests with 500."""
+
+    example = "{service: web, rate: 5%}"
+
+    service: Text = Field(description="A service, or one instance such as `web-3`.")
+    rate: Fraction = Field(description="The share of its requests: `5%`.")
+
+
+class LossPart(Part):
+    """A link that loses messages, which are sent again."""
+
+    example = "{link: us-east~eu-west, rate: 2%}"
+
+    link: FaultPair = Field(description="`us-east~eu-west`, or `us-east>eu-west` for one way.")
+    rate: Fraction = Field(description="The share of messages: `2%`.")
+
+
+class DeployPart(Part):
+    """A new version of a service, rolled out as its `rollout` says, and what is wrong with it. A
+    bare name is a version with nothing wrong."""
+
+    example = "web or {service: web, errors: 5%, slower: 2}"
+
+    short_schema: ClassVar[dict[str, Any] | None] = {"type": "string"}
+
+    service: Name = Field(description="The service.")
+    errors: Fraction = Field(
+        default=0.0, description="Requests that it answers with 500: `5%`. Default none."
+    )
+    slower: Annotated[float, Field(gt=0, le=1e6)] = Field(
+        default=1.0, description="Its work's time, times that of the old version: `2`. Default 1."
+    )
+    ready: bool = Field(default=True, description="Whether it ever becomes ready. Default true.")
+
+    @classmethod
+    def expand(cls, value: Any) -> Any:
+        return {"service": value} if isinstance(value, str) else value
+
+
+FAULT_KEYS = (
+    *("lose", "kill", "freeze", "slow", "partition", "delay", "surge"),
+    *("errors", "loss", "outage", "deploy", "control", "dns"),
+)
 
 
 class StepPart(Part):
@@ -95,7 +138,7 @@ class StepPart(Part):
 
     example = "{at: 30s, kill: web}"
 
-    at: Span = Field(description="Since the start of the scenario.")
+    at: Span = Field(description="Since the start of the scenario, the warm-up not included.")
     lasts: PositiveSpan | None = Field(
         default=None, alias="for", description="How long. Default: to the end of the scenario."
     )
@@ -112,6 +155,23 @@ class StepPart(Part):
     )
     delay: DelayPart | None = Field(default=None, description="A link takes longer.")
     surge: SurgePart | None = Field(default=None, description="More traffic.")
+    errors: ErrorsPart | None = Field(
+        default=None, description="Requests answered with 500. The twin's alone, as is the rest."
+    )
+    loss: LossPart | None = Field(default=None, description="A link loses messages.")
+    outage: Name | None = Field(
+        default=None,
+        description="No instance of this service answers anywhere: `catalog`.",
+    )
+    deploy: DeployPart | None = Field(
+        default=None, description="A new version, such as a bad one: `{service: web, errors: 5%}`."
+    )
+    control: Literal["down"] | None = Field(
+        default=None, description="`down`: no controller decides anything; what runs goes on."
+    )
+    dns: Literal["stale"] | None = Field(
+        default=None, description="`stale`: DNS servers go on answering what they last did."
+    )
 
     @property
     def given(self) -> list[str]:
@@ -130,6 +190,12 @@ class StepPart(Part):
             raise fault(
                 "kill has no length", "remove for; to stop an instance for a time, freeze", ("for",)
             )
+        if self.deploy is not None and self.lasts is not None:
+            raise fault(
+                "deploy has no length",
+                "remove for: the new version stays until the rollout or a later deploy ends it",
+                ("for",),
+            )
         return self
 
 
@@ -142,6 +208,12 @@ class ExpectPart(Part):
         default=None,
         description="Objectives are met again within this time of the last fault's end.",
     )
+    budget: Fraction | None = Field(
+        default=None,
+        description="The share of every objective's error budget, over its whole window, that the "
+        "scenario may use up: `10%`. Default: the objectives must hold over the scenario taken by "
+        "itself.",
+    )
 
 
 class ScenarioPart(Part):
@@ -149,7 +221,12 @@ class ScenarioPart(Part):
 
     example = "{duration: 10m, steps: [{at: 30s, kill: web}]}"
 
-    duration: PositiveSpan = Field(description="How long it runs.")
+    duration: PositiveSpan = Field(description="How long it runs, without the warm-up.")
+    warmup: Span = Field(
+        default=0,
+        description="Time with traffic before it, for queues and instances to come to rest; "
+        "nothing in it counts. Default 0.",
+    )
     steps: list[StepPart] = Field(default=[], description="The faults.")
     expect: ExpectPart = Field(
         default=ExpectPart(), description="What must hold, beside the objectives."

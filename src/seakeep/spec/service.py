@@ -10,7 +10,6 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 from pydantic import (
     AfterValidator,
     BeforeValidator,
-    ConfigDict,
     Field,
     WithJsonSchema,
     model_validator,
@@ -28,7 +27,6 @@ from seakeep.spec.fields import (
     Share,
     Span,
     Text,
-    TimeDistribution,
     UrlPath,
     fault,
 )
@@ -36,6 +34,7 @@ from seakeep.spec.limits import Limits, ShedPart
 from seakeep.spec.rollout import RolloutPart, knows_weights
 from seakeep.spec.routing import BalancePart, Port, RetriesPart, RoutePart
 from seakeep.spec.scale import ScalePart
+from seakeep.spec.work import WorkPart
 
 
 class ResourcesPart(Part):
@@ -207,40 +206,6 @@ class ProbesPart(Part):
     liveness: ProbePart | None = Field(default=None, description="When it fails: restart.")
 
 
-class WorkPart(Part):
-    """How the twin models an instance."""
-
-    # Between braces YAML splits lognormal(p50=12ms, p99=60ms) at its comma, into a text and a
-    # key without value. People write it so, and it can mean nothing else: put it together.
-    model_config = ConfigDict(
-        json_schema_extra={"patternProperties": {"^[a-z0-9]+ *=[^()]*\\)?$": {"type": "null"}}}
-    )
-
-    example = "{time: 12ms, concurrency: 4}"
-
-    @classmethod
-    def expand(cls, value: Any) -> Any:
-        if not isinstance(value, dict) or not isinstance(value.get("time"), str):
-            return value
-        whole, parts = value["time"], []
-        for key, item in value.items():
-            if item is None and "=" in key and "(" in whole and ")" not in whole:
-                whole += f", {key}"
-                parts.append(key)
-        return {k: whole if k == "time" else v for k, v in value.items() if k not in parts}
-
-    time: TimeDistribution = Field(
-        description="Time that one request takes: `lognormal(p50=12ms, p99=60ms)`, also "
-        "constant, exponential, erlang, gamma, pareto; a bare duration is constant."
-    )
-    concurrency: int = Field(
-        default=1, ge=1, le=1_000_000, description="Requests worked on at once. Default 1."
-    )
-    queue: int | None = Field(
-        default=None, ge=0, le=10**9, description="Requests that may wait. Default: no bound."
-    )
-
-
 def _variable(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
         raise fault(f"'{value[:60]}' is not a variable's name", "use letters, digits and _")
@@ -257,10 +222,12 @@ class ServicePart(Part):
 
     example = "{run: python app.py}"
 
-    run: Command = Field(
+    run: Command | None = Field(
+        default=None,
         description="The command, run without a shell in the spec's folder: text or a list. "
         "`${PORT}` and `${HOST}`, or any variable of the instance, may stand in it; the "
-        "instance must listen at HOST:PORT."
+        "instance must listen at HOST:PORT. A service without it needs `work`, and is there for "
+        "`seakeep simulate` alone: `seakeep up` refuses it.",
     )
     image: Text | None = Field(default=None, description="Container image, for Kubernetes.")
     port: Port = Field(
@@ -325,7 +292,9 @@ class ServicePart(Part):
         description="Services that it calls, and how often per request: `{catalog: 1}`. Each "
         "gives the instance a variable: CATALOG_URL.",
     )
-    work: WorkPart | None = Field(default=None, description="How the twin models an instance.")
+    work: WorkPart | None = Field(
+        default=None, description="How the twin models an instance, as `{time: 12ms}`."
+    )
     rollout: RolloutPart = Field(
         default=RolloutPart(),
         description="How a change takes over. Default: rolling, one above, none below.",
