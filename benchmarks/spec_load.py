@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 from seakeep.spec import load
 from seakeep.spec.document import Document
 from seakeep.spec.files import gather
-from seakeep.spec.loader import plain_of
+from seakeep.spec.plain import plain_of
 
 SERVICE = """\
   s{n}:

@@ -8,8 +8,8 @@ from seakeep.load.hdrlog import HdrLogWriter
 from seakeep.load.histogram import Histogram
 from seakeep.load.plan import Lane, Target
 from seakeep.model.observation import Address
-from seakeep.model.scenario import Deploy, Fault, FaultKind
-from seakeep.model.system import Shape, System
+from seakeep.model.scenario import Deploy, Fault, FaultKind, Scenario
+from seakeep.model.system import Shape, System, scenarios_of
 from seakeep.model.time import MILLISECOND, MINUTE, SECOND
 from seakeep.model.traffic import Sessions
 from seakeep.model.work import START, Distribution, Pauses, Warmup, Work, mean_of
@@ -57,6 +57,7 @@ def test_a_bare_queue_needs_no_command_route_or_place(tmp_path: Path) -> None:
     assert system.services["desk"].work == Work(time=constant(1e7), concurrency=1)
     assert system.traffic["people"].location is None
     assert system.scenarios == {}
+    assert scenarios_of(system) == {"steady": Scenario(name="steady", duration=10 * MINUTE)}
 
 
 def test_what_has_nothing_to_run_cannot_be_run(tmp_path: Path) -> None:

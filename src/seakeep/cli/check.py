@@ -1,6 +1,7 @@
 """`seakeep check`: is the spec right? Every problem at once, each with its place."""
 
 import os
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -55,10 +56,10 @@ def check(
     output.data(summary(path, loaded))
 
 
-def load_or_fail(path: Path, *, to_run: bool = False) -> System:
+def load_or_fail(path: Path, *, to_run: bool = False, overrides: Sequence[str] = ()) -> System:
     """The system of a spec; warnings and errors go to stderr, and errors end the command."""
     try:
-        loaded = load(path, to_run=to_run)
+        loaded = load(path, to_run=to_run, overrides=overrides)
     except SpecError as error:
         tell(error.problems)
         raise typer.Exit(2) from None

@@ -17,7 +17,7 @@ from seakeep.model.scenario import Fault as Fault
 from seakeep.model.scenario import FaultKind as FaultKind
 from seakeep.model.scenario import Scenario as Scenario
 from seakeep.model.scenario import Step as Step
-from seakeep.model.time import SECOND, Duration
+from seakeep.model.time import MINUTE, SECOND, Duration
 from seakeep.model.traffic import Location as Location
 from seakeep.model.traffic import Shape as Shape
 from seakeep.model.traffic import TrafficSource as TrafficSource
@@ -420,3 +420,12 @@ def by_distance(system: System, origin: RegionName) -> tuple[RegionName, ...]:
 def has_held(system: System) -> bool:
     """Whether a service may be without instances, so that its requests have to be held."""
     return any(is_held(one.scale, one.replicas.min) for one in system.services.values())
+
+
+STEADY = Scenario(name="steady", duration=10 * MINUTE)
+"""What a system that declares no scenario is tried with: nothing goes wrong."""
+
+
+def scenarios_of(system: System) -> Mapping[str, Scenario]:
+    """The declared scenarios by name; of a system without any, STEADY."""
+    return system.scenarios or {STEADY.name: STEADY}

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from seakeep.engines.local import processes
 from seakeep.engines.local.layout import Layout
@@ -45,11 +45,14 @@ class Target:
 def hold(layout: Layout, fault: Fault) -> Iterator[str]:
     """Inject the fault for as long as the context is open; yields what was hit, in words.
     Killing is done at once and stays done: healing it is the controllers' business."""
+    holder = _HOLDERS.get(fault.kind)
+    if holder is None:
+        _refuse(fault.kind)
     state = load_state(layout)
     if state is None:
         raise FaultError("no system is up here", "`seakeep up` starts it")
     with ExitStack() as stack:
-        hit = _HOLDERS[fault.kind](stack, layout, state, fault)
+        hit = holder(stack, layout, state, fault)
         _note(layout, f"fault {fault.kind.value} {hit}")
         try:
             yield hit
@@ -190,10 +193,33 @@ def _alive(state: EngineState, kind: PartKind) -> list[PartRecord]:
     ]  # fmt: skip
 
 
-def _not_here(stack: ExitStack, layout: Layout, state: EngineState, fault: Fault) -> str:
-    raise FaultError(
-        "a surge is traffic, not a fault of the machinery", "use `seakeep load --factor 3`"
+_ELSEWHERE = {
+    FaultKind.SURGE: (
+        "a surge is traffic, not a fault of the machinery",
+        "`seakeep load --factor 3`",
+    ),
+    FaultKind.DEPLOY: (
+        "a new version is no fault of the machinery",
+        "change the spec, `seakeep up`",
+    ),
+    FaultKind.OUTAGE: ("an outage of a whole service is the twin's alone", "kill its instances"),
+    FaultKind.CONTROL_DOWN: (
+        "a fault of the control plane is the twin's alone",
+        "kill the supervisor: `seakeep status --json` has its pid",
+    ),
+}
+"""What is not injected here: why, and what to do instead."""
+
+
+def _refuse(kind: FaultKind) -> NoReturn:
+    message, hint = _ELSEWHERE.get(
+        kind,
+        (
+            f"{kind.value} is a fault of the twin alone",
+            "write it into a scenario of the spec, and `seakeep simulate` it",
+        ),
     )
+    raise FaultError(message, hint)
 
 
 _HOLDERS: dict[FaultKind, Callable[[ExitStack, Layout, EngineState, Fault], str]] = {
@@ -205,5 +231,4 @@ _HOLDERS: dict[FaultKind, Callable[[ExitStack, Layout, EngineState, Fault], str]
     FaultKind.LOSE_REGION: _lose,
     FaultKind.PARTITION: _hold_link("partition"),
     FaultKind.DELAY: _hold_link("delay"),
-    FaultKind.SURGE: _not_here,
 }

@@ -1,5 +1,6 @@
 """From a path to a system, or to everything that is wrong: the stages in their order."""
 
+from collections.abc import Sequence as Texts
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from seakeep.spec.document import Document
 from seakeep.spec.files import gather
 from seakeep.spec.hdr_files import read_hdr_files
 from seakeep.spec.messages import key_mark, problems_of
-from seakeep.spec.nodes import Mapping, Node, Scalar, Sequence, problem_at, resolve
+from seakeep.spec.nodes import Mapping, problem_at
+from seakeep.spec.overrides import override
+from seakeep.spec.plain import plain_of
 from seakeep.spec.problem import Problem, Severity, SpecError, in_order
 from seakeep.spec.references import check_references
 from seakeep.spec.salvage import salvage
@@ -30,9 +33,11 @@ class Loaded:
     """The root, then what it includes, as they were read."""
 
 
-def load(path: Path, *, to_run: bool = False) -> Loaded:
-    """Read, check and build the spec at `path` with everything that it includes. `to_run`: for an
-    engine that runs the services for real, which then must have something to run.
+def load(path: Path, *, to_run: bool = False, overrides: Texts[str] = ()) -> Loaded:
+    """Read, check and build the spec at `path` with everything that it includes.
+
+    `to_run`: for an engine that runs the services for real, which then must have something to run.
+    `overrides`: what stands in for the file's values, each as `services.web.replicas.max=20`.
 
     Raises SpecError with every problem found; never anything else for a file's content, nor
     for a path that cannot be read."""
@@ -40,7 +45,8 @@ def load(path: Path, *, to_run: bool = False) -> Loaded:
     problems = list(gathered.problems)
     if gathered.root is None:
         raise SpecError(tuple(problems))
-    root = gathered.root
+    root, refused = override(gathered.root, overrides)
+    problems += refused
     document, found = check(root)
     problems += found
     measured: Measured = {}
@@ -75,8 +81,10 @@ _NAMED = ("regions", "services", "traffic", "network")
 
 
 def check(root: Mapping) -> tuple[Document | None, list[Problem]]:
-    """The document, when its values are sound, and everything that is wrong with it."""
-    plain = plain_of(root)
+    """The document, when its values are sound, and everything that is wrong with it. A section
+    without content is as if it were not there."""
+    sections = plain_of(root).items()
+    plain = {key: value for key, value in sections if value is not None or key not in _SECTIONS}
     names = {name: _keys(plain.get(name)) for name in _NAMED}
     try:
         document = Document.model_validate(plain)
@@ -91,25 +99,3 @@ def check(root: Mapping) -> tuple[Document | None, list[Problem]]:
 
 def _keys(section: Any) -> tuple[str, ...]:
     return tuple(section) if isinstance(section, dict) else ()
-
-
-def plain_of(node: Node, path: tuple[str, ...] = ()) -> Any:
-    """The tree as plain Python values, with YAML 1.2's types, but for the values of `env` and
-    `headers`, which are text as it is written, and sections without content, which go."""
-    if isinstance(node, Scalar):
-        return node.text if _is_text(path) else resolve(node)
-    if isinstance(node, Sequence):
-        return [plain_of(item, (*path, "")) for item in node.items]
-    plain = {key: plain_of(value, (*path, key)) for key, (_, value) in node.entries.items()}
-    if not path:
-        empty = [key for key, value in plain.items() if value is None]
-        return {k: v for k, v in plain.items() if k not in empty or k not in _SECTIONS}
-    return plain
-
-
-def _is_text(path: tuple[str, ...]) -> bool:
-    """Whether the value at this path is text whatever it looks like: `services.*.env.*` and
-    `services.*.routes[].headers.*`."""
-    if len(path) == 4:
-        return path[0] == "services" and path[2] == "env"
-    return len(path) == 6 and path[0] == "services" and path[2] == "routes" and path[4] == "headers"

@@ -147,32 +147,40 @@ def _unknown(location: Location, root: Mapping) -> Problem:
             f"section '{name}' is not in this release",
             f"remove it; this release reads {', '.join(sections)}",
         )
-    known = known_keys(location[:-1])
+    hint = unknown_hint(name, known_keys(location[:-1]))
+    return problem_at(mark, _named(location[:-1], f"unknown key '{name[:60]}'", root), hint)
+
+
+def unknown_hint(name: str, known: list[str]) -> str:
+    """What may have been meant by a key that a mapping cannot have."""
     words = {**{k: v for k, v in SYNONYMS.items() if v in known}, **{k: k for k in known}}
     close = difflib.get_close_matches(name[:63].lower(), words, n=1, cutoff=0.7)
     if close:
-        better = words[close[0]]
-        hint = f"did you mean {better}?"
-    else:
-        hint = f"known here: {', '.join(known)}" if known else ""
-    return problem_at(mark, _named(location[:-1], f"unknown key '{name[:60]}'", root), hint)
+        return f"did you mean {words[close[0]]}?"
+    return f"known here: {', '.join(known)}" if known else ""
 
 
 def known_keys(location: Location) -> list[str]:
     """The keys that the mapping at a location may have, in the order of its model."""
-    kind: Any = Document
-    for part in location:
-        kind = _inside(kind, part)
-    model = _model(kind)
+    model = model_of(kind_at(location))
     if model is None:
         return []
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
-def _model(kind: Any) -> type[BaseModel] | None:
+def kind_at(location: Location) -> Any:
+    """The type, as the models declare it, of the value at a location; None when none may be
+    there."""
+    kind: Any = Document
+    for part in location:
+        kind = _inside(kind, part)
+    return kind
+
+
+def model_of(kind: Any) -> type[BaseModel] | None:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return kind
-    return next((m for arg in get_args(kind) if (m := _model(arg)) is not None), None)
+    return next((m for arg in get_args(kind) if (m := model_of(arg)) is not None), None)
 
 
 def _inside(kind: Any, part: str | int) -> Any:
@@ -182,11 +190,13 @@ def _inside(kind: Any, part: str | int) -> Any:
             if (field.alias or name) == part:
                 return field.annotation
         return None
-    model = _model(kind)
-    is_container = any(
-        getattr(k, "__origin__", None) in (dict, list) for k in (kind, *get_args(kind))
-    )
-    return model if is_container or model is None else _inside(model, part)
+    model = model_of(kind)
+    return model if is_one_of(kind, dict, list) or model is None else _inside(model, part)
+
+
+def is_one_of(kind: Any, *containers: type) -> bool:
+    """Whether a declared type is a container of one of these kinds."""
+    return any(getattr(k, "__origin__", None) in containers for k in (kind, *get_args(kind)))
 
 
 _COMPARED_MAX = 500

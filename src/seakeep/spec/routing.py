@@ -128,9 +128,11 @@ def _method(value: str) -> str:
 
 
 class RetriesPart(Part):
-    """Retries of calls that failed before an answer began."""
+    """Retries of calls that failed before an answer began. A bare number sets the attempts."""
 
-    example = "{attempts: 2, budget: 20%}"
+    example = "2 or {attempts: 2, budget: 20%}"
+
+    short_schema: ClassVar[dict[str, Any] | None] = {"type": "integer", "minimum": 0, "maximum": 10}
 
     attempts: int = Field(
         default=2, ge=0, le=10, description="Retries after the first try. Default 2; 0 for none."
@@ -145,3 +147,9 @@ class RetriesPart(Part):
         default=["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"],
         description="Methods that may be sent twice. Default: the idempotent ones of RFC 9110.",
     )
+
+    @classmethod
+    def expand(cls, value: Any) -> Any:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return {"attempts": value}
+        return value
