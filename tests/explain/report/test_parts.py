@@ -42,6 +42,7 @@ def test_text_is_escaped_and_markup_is_not() -> None:
         (words.share(0.99899999, 0.999), "99.89%"),
         (words.share(0.99995, 0.9999), "99.995%"),
         (words.points(-0.000001, 0.999), "0.01 points"),
+        (words.points(0.01, 0.99), "1 point"),
         (words.budget(37.2), "37 times"),
         (words.budget(0.004), "0.40%"),
         (words.seconds(0.3), "300ms"),

@@ -144,7 +144,7 @@ def _cells(verdict: Verdict) -> list[Markup]:
 def target(verdict: Verdict) -> str:
     if verdict.objective is None:
         return format_duration(round(verdict.target * SECOND))
-    return words.percent(verdict.target, max(0, words.digits_of(verdict.target) - 1))
+    return format_percent(verdict.target)
 
 
 def measured(verdict: Verdict) -> Content:

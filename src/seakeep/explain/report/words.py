@@ -49,7 +49,7 @@ def points(difference: float, target: float) -> str:
     """The size of a difference of percentages: `0.13 points`; never rounded to nothing."""
     exact = abs(_exact(difference))
     shown = exact.quantize(Decimal(1).scaleb(-digits_of(target)), rounding=ROUND_CEILING)
-    return f"{shown.normalize():f} points"
+    return f"{shown.normalize():f} point{'' if shown == 1 else 's'}"
 
 
 def budget(fraction: float) -> str:
