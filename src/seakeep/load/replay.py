@@ -76,6 +76,15 @@ def plan_for_replay(
     return LoadPlan(lanes=tuple(lanes), requests=requests), report
 
 
+def due_times(path: Path, methods: Sequence[str] = METHODS) -> tuple[list[Duration], ReplayReport]:
+    """When the requests of the log at `path` come, since its first. Raises PlanError."""
+    report = ReplayReport()
+    with open_log(path) as stream:
+        entries = in_order(entries_of(lines_of(stream, report), report, methods), report)
+        times = [entry.at for entry in spread(entries) if entry is not None]
+    return [at - times[0] for at in times], report
+
+
 def open_log(path: Path) -> BinaryIO:
     """The log's bytes; unpacked when it is gzip. Raises PlanError."""
     try:

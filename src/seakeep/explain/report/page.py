@@ -92,7 +92,8 @@ def _method(report: Report) -> str:
     often = (
         f"once, with seed {seeds_of[0]}"
         if len(seeds_of) == 1
-        else f"{len(seeds_of)} times{' each' * (len(report.proofs) > 1)}, with other chance every time (seeds "
+        else f"{len(seeds_of)} times{' each' * (len(report.proofs) > 1)}, "
+        "with other chance every time (seeds "
         f"{words.listed([str(seed) for seed in seeds_of], 8)})"
     )
     scenarios = words.counted(len(report.proofs), "scenario")

@@ -1,0 +1,149 @@
+"""Processes that each do one task after the other, on as many cores as there are.
+
+Unlike the pools of the standard library: which task a worker was at is known when it dies, Ctrl-C
+ends all of them at once (one that is deep in compiled code would not notice), and none outlives
+the parent, however that ends.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from typing import Any, Generic, TypeVar
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+Work = Callable[[Any, Any], Any]
+"""(what all tasks share, a task) -> its result. A function of a module, so that it is found again
+in the workers."""
+
+
+class WorkerDied(Exception):
+    """A worker ended in the middle of a task."""
+
+    def __init__(self, task: Any, exit_code: int | None) -> None:
+        super().__init__(f"exit code {exit_code}")
+        self.task = task
+        self.exit_code = exit_code
+
+
+class TaskFailed(Exception):
+    """A task raised an exception; `trace` is where, as the worker saw it."""
+
+    def __init__(self, task: Any, error: BaseException, trace: str) -> None:
+        super().__init__(f"{type(error).__name__}: {error}")
+        self.task = task
+        self.error = error
+        self.trace = trace
+
+
+@dataclass(slots=True)
+class _Worker(Generic[Task]):
+    process: BaseProcess
+    connection: Connection
+    task: Task | None = field(default=None)
+
+
+def each(
+    work: Work, shared: Any, tasks: Sequence[Task], jobs: int, preload: Sequence[str] = ()
+) -> Iterator[tuple[Task, Any]]:
+    """(task, result) of every task, as they end. Raises WorkerDied and TaskFailed. When the
+    iterator is closed, or an exception passes through it, the workers are killed.
+
+    `preload`: modules that are imported once, for all workers."""
+    waiting = list(reversed(tasks))
+    with _started(work, shared, min(jobs, len(tasks)), preload) as workers:
+        for worker in workers:
+            _hand(worker, waiting)
+        while any(worker.task is not None for worker in workers):
+            busy = {worker.connection: worker for worker in workers if worker.task is not None}
+            for connection in wait(list(busy)):
+                worker = busy[connection]  # type: ignore[index]
+                task, worker.task = worker.task, None
+                result = _received(worker, task)
+                _hand(worker, waiting)
+                yield task, result  # type: ignore[misc]
+
+
+def _hand(worker: _Worker[Task], waiting: list[Task]) -> None:
+    if waiting:
+        worker.task = waiting.pop()
+        worker.connection.send(worker.task)
+
+
+def _received(worker: _Worker[Any], task: Any) -> Any:
+    try:
+        result, error, trace = worker.connection.recv()
+    except (EOFError, ConnectionResetError):
+        worker.process.join(5)
+        raise WorkerDied(task, worker.process.exitcode) from None
+    if error is not None:
+        raise TaskFailed(task, error, trace)
+    return result
+
+
+@contextmanager
+def _started(
+    work: Work, shared: Any, number: int, preload: Sequence[str]
+) -> Iterator[list[_Worker[Any]]]:
+    context = _context(preload)
+    workers: list[_Worker[Any]] = []
+    try:
+        for _ in range(number):
+            mine, its = context.Pipe()
+            process = context.Process(target=_serve, args=(its, work, shared), daemon=True)  # type: ignore[attr-defined]
+            process.start()
+            its.close()
+            workers.append(_Worker(process=process, connection=mine))
+        yield workers
+    finally:
+        for worker in workers:
+            worker.process.kill()
+        for worker in workers:
+            worker.process.join()
+            worker.connection.close()
+
+
+def _context(preload: Sequence[str]) -> BaseContext:
+    """A server that forks workers, which then have all modules already; where there is none
+    (Windows), workers that begin from nothing."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(preload))
+    return context
+
+
+def _serve(connection: Connection, work: Work, shared: Any) -> None:
+    """The life of a worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's: it kills us
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    while True:
+        try:
+            task = connection.recv()
+        except (EOFError, ConnectionResetError):
+            return
+        answer: tuple[Any, Exception | None, str]
+        try:
+            answer = (work(shared, task), None, "")
+        except Exception as error:
+            answer = (None, error, traceback.format_exc())
+        try:
+            connection.send(answer)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+
+
+def _die_with_parent() -> None:
+    """Ends this process when the command has ended, however that came about."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
