@@ -3,7 +3,8 @@
     python envoy_upstream.py http|proxy <host> <port> <name>
 
 HTTP: answers any path with JSON about the request. `/sleep/0.5` takes half a second, `/busy/0.5`
-does too, but waits until no other is at work (a service with one slot),
+does too, but waits until no other is at work (a service with one slot), `/sleep-by-name/1/2`
+takes one second of web-0 and two of web-1,
 `/status/503` answers so, `/flaky` answers 503 to the first request that this server gets with
 an x-key header's value; `/ready` answers 200, or what a PUT to `/ready/503` told it to.
 PROXY: reads a PROXY protocol v2 header (the specification's section 2.2), answers with JSON
@@ -49,6 +50,8 @@ class Instance:
         parts = path.strip("/").split("/")
         if parts[0] == "sleep":
             await asyncio.sleep(float(parts[1]))
+        elif parts[0] == "sleep-by-name":
+            await asyncio.sleep(float(parts[1 + int(self.name.rpartition("-")[2])]))
         elif parts[0] == "busy":
             async with self.slot:
                 await asyncio.sleep(float(parts[1]))

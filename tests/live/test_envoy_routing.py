@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -18,8 +19,17 @@ from seakeep.engines.local.envoy.config import (
 )
 from seakeep.engines.local.envoy.listeners import render_listeners
 from seakeep.engines.local.envoy.paths import ConfigVersions, access_log, listeners_path
-from seakeep.model.system import Balance, BalancePolicy, Call, Prefer, Protocol, Route
-from seakeep.model.time import SECOND
+from seakeep.model.system import (
+    Balance,
+    BalancePolicy,
+    Breaker,
+    Call,
+    Prefer,
+    Protocol,
+    Retries,
+    Route,
+)
+from seakeep.model.time import MILLISECOND, SECOND
 from tests.live.envoy_rig import ask, gateway, rig, service, system, until, zone
 
 pytestmark = pytest.mark.live
@@ -135,6 +145,26 @@ def test_every_policy_is_accepted_and_serves(policy: BalancePolicy) -> None:
             assert len(names) == 2
         near = made.book.internal("us", "web", "b", 9000)
         assert {ask(near).name for _ in range(5)} == {"web-1"}
+
+
+def test_a_slow_try_goes_on_while_the_next_is_sent_beside_it() -> None:
+    hedged = Retries(attempts=1, per_try_timeout=200 * MILLISECOND, hedge=True)
+    with rig(system(service("web", retries=hedged, timeout=0))) as made:
+        made.start_edge("us")
+        servers = [made.start_upstream(f"web-{n}", "us", "a") for n in range(2)]
+        made.push("us", "web", zone("a", *servers))
+        # A try that was given up after 200 ms would never be answered by either.
+        answers = [made.get("/sleep-by-name/0.5/3") for _ in range(4)]
+        assert {answer.name for answer in answers} == {"web-0"}
+
+
+def test_a_breaker_refuses_what_is_beyond_it() -> None:
+    web = service("web", breaker=Breaker(requests=2), retries=Retries(attempts=0))
+    with rig(system(web)) as made, ThreadPoolExecutor(5) as pool:
+        made.start_edge("us")
+        made.push("us", "web", zone("a", made.start_upstream("web-0", "us", "a")))
+        statuses = Counter(pool.map(lambda _: made.get("/sleep/1").status, range(5)))
+        assert statuses == {200: 2, 503: 3}
 
 
 def test_weights_are_followed() -> None:

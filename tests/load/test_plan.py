@@ -137,6 +137,24 @@ def test_what_cannot_be_planned_is_said(system):
         plan_for_system(system, {}, seed=1)
 
 
+def test_what_only_the_twin_sends_is_refused(tmp_path):
+    (tmp_path / "access.log").write_text("")
+    more = """
+  log: {from: [0, 0], to: web, shape: {log: access.log}}
+  stay: {from: [0, 0], to: web, rate: 5/s, sessions: {pages: 3, think: 1s}}
+"""
+    path = tmp_path / "seakeep.yaml"
+    path.write_text(SPEC.replace("\nservices:", f"{more}services:"))
+    system = load(path).system
+    with pytest.raises(PlanError, match="follows an access log") as caught:
+        plan_for_system(system, EDGES, seed=1, sources=["log"])
+    assert "--replay access.log" in caught.value.hint
+    with pytest.raises(PlanError, match="has sessions"):
+        plan_for_system(system, EDGES, seed=1, sources=["stay"])
+    assert plan_for_system(system, EDGES, seed=1, sources=["na", "eu"]).lanes
+    assert plan_for_system(system, EDGES, seed=1, sources=["log", "stay"], rate_per_s=3.0).lanes
+
+
 def test_urls_become_targets():
     target, path = target_of_url("http://127.0.0.1:8080/a/b?c=d&e")
     assert target.address == Address(host="127.0.0.1", port=8080)

@@ -54,6 +54,13 @@ def test_bytes(text: str, worth: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "worth"), [("1Gbps", 10**9), ("1.5 Mbps", 1_500_000), ("64kbps", 64_000), ("7bps", 7)]
+)
+def test_bandwidths(text: str, worth: int) -> None:
+    assert units.parse_bandwidth(text) == worth
+
+
+@pytest.mark.parametrize(
     ("text", "worth"), [("250m", 250), ("0.5", 500), ("2", 2000), ("0.001", 1), ("1.25", 1250)]
 )
 def test_cpu(text: str, worth: int) -> None:
@@ -91,6 +98,10 @@ def test_percentages(text: str, worth: float) -> None:
         ("bytes", "64mib", "unknown unit", "write 64MiB"),
         ("bytes", "1.5B", "finer than a byte", ""),
         ("bytes", "99999999TiB", "more than any machine", ""),
+        ("bandwidth", "100", "has no unit", "write 100Mbps"),
+        ("bandwidth", "1Gb", "unknown unit 'Gb'", "write 1Gbps"),
+        ("bandwidth", "1Gbit/s", "is not a bandwidth", "1Gbps"),
+        ("bandwidth", "0.5bps", "finer than a bit per second", ""),
         ("cpu", "0.0005", "finer than 1m", ""),
         ("cpu", "2 cores", "is not an amount of CPU", "250m"),
         ("cpu", "1e3", "is not an amount of CPU", "250m"),
@@ -112,6 +123,11 @@ def test_durations_read_back(duration: int) -> None:
 @given(st.integers(min_value=0, max_value=units.BYTES_MAX))
 def test_bytes_read_back(amount: int) -> None:
     assert units.parse_bytes(units.format_bytes(amount)) == amount
+
+
+@given(st.integers(min_value=0, max_value=units.BANDWIDTH_MAX_BPS))
+def test_bandwidths_read_back(bps: int) -> None:
+    assert units.parse_bandwidth(units.format_bandwidth(bps)) == bps
 
 
 @given(st.integers(min_value=0, max_value=units.MILLICORES_MAX))

@@ -23,7 +23,7 @@ x-common: &common {run: [sh, -c, x], timeout: 3s}
 regions:
   a: {zones: [x, y], at: [39.0, -77.5], nodes: {count: 2, cpu: 3.5, memory: 8GiB}}
   b: {zones: {x: , y: {nodes: {cpu: 250m}}}}
-network: {a~b: 38ms}
+network: {a~b: {latency: 38ms, jitter: 5ms, loss: 0.1%, bandwidth: 1Gbps}}
 edge: {port: 9000}
 services:
   web:
@@ -40,16 +40,22 @@ services:
       liveness: {exec: x y, timeout: 1s, failures: 3, successes: 1}
     routes: [{host: "*.example", path: /, headers: {x-a: 1}}]
     balance: {policy: ring_hash, header: x-a, prefer: zone, slow_start: 10s, panic: 40%}
-    retries: {attempts: 1, budget: 20%, per_try: 300ms, methods: [GET]}
+    retries: {attempts: 1, budget: 20%, per_try: 300ms, hedge: true, methods: [GET]}
+    breaker: {requests: 100, pending: 50}
+    timeout: none
     limit: {rate: 500/s, burst: 10}
-    calls: {db: 0.1}
-    work: {time: lognormal(p50=12ms, p99=60ms), concurrency: 4, queue: 10}
+    calls: {db: 0.1, desk: {per_request: 3, parallel: true}}
+    work:
+      {time: lognormal(p50=12ms, p99=60ms), concurrency: 4, queue: 10, cancel: true, errors: 1%,
+       cpu: 500m, start: gamma(mean=2s, cv=2), warmup: {factor: 3, for: 30s}, leak: 2kB,
+       pauses: {every: exponential(mean=10s), time: erlang(mean=50ms, k=3)}, response: 30kB}
     rollout: {surge: 1, unavailable: 0}
     drain: 2s
     stop_grace: 1m30s
   db:
     {run: x, protocol: tcp, proxy_protocol: true, routes: [{port: 5432}], replicas: 3,
      balance: maglev, spread: {regions: [a, b]}}
+  desk: {work: {time: 10ms}, retries: 0, routes: [{path: /desk}]}
   job:
     run: x
     replicas: {min: 0, max: 9}
@@ -71,19 +77,28 @@ traffic:
   t: {from: [0, 1.5], to: web, rate: 10/min, shape: diurnal, path: /x}
   u: {from: [0, 1.5], to: web, rate: 1/s, shape: {step: {30s: 3/s}}}
   v: {from: [0, 1.5], to: web, rate: 1/s, shape: {diurnal: {period: 1h, amplitude: 10%}}}
+  s: {to: desk, rate: 1/s, shape: {surge: {at: 1m, for: 1m, factor: 3}}}
+  r: {to: desk, rate: 1/s, patience: erlang(mean=2s, k=2), sessions: {pages: 3, think: 5s}}
 objectives:
   - {service: web, availability: 99.9%, window: 30d}
   - {service: web, latency: 95% < 300ms}
 scenarios:
   s:
     duration: 10m
+    warmup: 30s
     steps:
       - {at: 0s, lose: {zone: a/x}, for: 1m}
       - {at: 0, slow: {service: web, cpu: 20%}}
       - {at: 1s, partition: a>b}
       - {at: 1s, delay: {link: a~b, by: 200ms}}
       - {at: 1s, surge: {traffic: t, factor: 3}}
-    expect: {recovery: 60s}
+      - {at: 1s, errors: {service: web, rate: 5%}}
+      - {at: 1s, loss: {link: a>b, rate: 5%}}
+      - {at: 1s, outage: web}
+      - {at: 1s, deploy: {service: web, errors: 5%, slower: 2, ready: false}}
+      - {at: 1s, deploy: api}
+      - {at: 1s, control: down}
+    expect: {recovery: 60s, budget: 10%}
 """
 
 
@@ -123,6 +138,15 @@ def test_the_example_of_every_key_loads_too(tmp_path: Path) -> None:
         (("services", "web", "port"), "80"),
         (("services", "web", "port"), 70000),
         (("services", "web", "timeout"), 3),
+        (("services", "web", "timeout"), "never"),
+        (("services", "web", "calls", "db"), "often"),
+        (("services", "web", "breaker", "requests"), 0),
+        (("services", "web", "work", "cancel"), 1),
+        (("services", "web", "work", "pauses"), "5ms"),
+        (("network", "a~b"), 38),
+        (("network", "a~b", "bandwidth"), "1Gb"),
+        (("traffic", "s", "shape", "surge", "for"), 3),
+        (("scenarios", "s", "steps", 9, "control"), "up"),
         (("services", "web", "retries", "budget"), 0.2),
         (("services", "web", "replicas"), "3"),
         (("services", "web", "probes", "startup", "http"), "x"),

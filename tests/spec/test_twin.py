@@ -9,7 +9,7 @@ from seakeep.load.histogram import Histogram
 from seakeep.load.plan import Lane, Target
 from seakeep.model.observation import Address
 from seakeep.model.scenario import Deploy, Fault, FaultKind, Scenario
-from seakeep.model.system import Shape, System, scenarios_of
+from seakeep.model.system import Breaker, Call, Link, Retries, Shape, System, scenarios_of
 from seakeep.model.time import MILLISECOND, MINUTE, SECOND
 from seakeep.model.traffic import Sessions
 from seakeep.model.work import START, Distribution, Pauses, Warmup, Work, mean_of
@@ -182,6 +182,59 @@ scenarios:
         Fault(kind=FaultKind.STALE_DNS, subject=""),
     ]  # fmt: skip
     assert [step.lasts for step in scenario.steps] == [MINUTE, None, MINUTE, 0, 0, MINUTE, None]
+
+
+def test_what_both_engines_do_in_long_and_short_forms(tmp_path: Path) -> None:
+    services = system_of(
+        tmp_path,
+        """\
+system: s
+regions: {home: {zones: [a]}}
+services:
+  web:
+    run: x
+    timeout: none
+    retries: {attempts: 1, per_try: 100ms, hedge: true}
+    breaker: {requests: 100, pending: 50}
+    calls: {one: 1, two: {per_request: 2.5, parallel: true}, many: {parallel: true}}
+  one: {run: x, retries: 0, timeout: 2s, breaker: {pending: 3}}
+  two: {run: x, retries: {}}
+  many: {run: x}
+""",
+    ).services
+    web = services["web"]
+    assert (web.timeout, web.retries.hedge) == (0, True)
+    assert web.breaker == Breaker(requests=100, pending=50)
+    assert web.calls == (
+        Call(service="one", per_request=1.0),
+        Call(service="two", per_request=2.5, parallel=True),
+        Call(service="many", per_request=1.0, parallel=True),
+    )
+    assert services["one"].retries == Retries(attempts=0)
+    assert services["one"].breaker == Breaker(pending=3)
+    assert services["two"].retries == Retries()
+    assert services["two"].breaker == Breaker()
+
+
+def test_links_have_more_than_a_latency(tmp_path: Path) -> None:
+    links = system_of(
+        tmp_path,
+        """\
+system: s
+regions: {a: {zones: [x]}, b: {zones: [x]}, c: {zones: [x]}}
+network:
+  b~a: {latency: 38ms, jitter: 5ms, loss: 0.1%, bandwidth: 1Gbps}
+  a~c: {loss: 1%}
+  b~c: 3ms
+services: {web: {run: x}}
+""",
+    ).links
+    assert links == (
+        Link(a="a", b="b", latency=38 * MILLISECOND, jitter=5 * MILLISECOND, loss=0.001,
+             bandwidth_bps=1e9),
+        Link(a="a", b="c", latency=10 * MILLISECOND, loss=0.01),
+        Link(a="b", b="c", latency=3 * MILLISECOND),
+    )  # fmt: skip
 
 
 # --- measured distributions -------------------------------------------------

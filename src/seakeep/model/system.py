@@ -174,6 +174,9 @@ class Retries:
     budget_fraction: float = 0.2
     """Retries in flight, at most, as a fraction of the requests in flight."""
     per_try_timeout: Duration | None = None
+    hedge: bool = False
+    """A try that has taken `per_try_timeout` goes on while the next is sent beside it; the first
+    answer counts, and ends the others."""
     methods: tuple[str, ...] = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE")
     """Methods that may be sent twice (RFC 9110 §9.2.2: idempotent). Others are retried only
     when nothing of the request can have reached an instance."""
@@ -265,7 +268,9 @@ class Breaker:
     thresholds); what is beyond it is refused with 503. None: without a bound."""
 
     requests: int | None = None
+    """Connections, of a tcp service."""
     pending: int | None = None
+    """Of these, that wait for a connection to be made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,7 +304,7 @@ class Service:
     routes: tuple[Route, ...]
     balance: Balance
     timeout: Duration
-    """Of a whole request, retries included."""
+    """Of a whole request, retries included. 0: none."""
     retries: Retries
     limit: tuple[RateLimit, ...]
     """All hold."""

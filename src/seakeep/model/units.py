@@ -30,6 +30,15 @@ RATE_UNITS: dict[str, int] = {"s": 1, "min": 60, "h": 3_600, "d": 86_400}
 
 RATE_MAX_PER_S = 1e12
 
+BANDWIDTH_UNITS: dict[str, int] = {
+    "Tbps": 10**12,
+    "Gbps": 10**9,
+    "Mbps": 10**6,
+    "kbps": 10**3,
+    "bps": 1,
+}
+BANDWIDTH_MAX_BPS = 10**15
+
 BYTE_UNITS: dict[str, int] = {
     "TiB": 2**40,
     "GiB": 2**30,
@@ -69,6 +78,7 @@ DURATION_PATTERN = r"^0$|^([0-9]+(\.[0-9]+)?(d|h|ms|m|s|us|µs|ns))+$"
 RATE_PATTERN = r"^[0-9]+(\.[0-9]+)?\s?/\s?(s|min|h|d)$"
 PERCENT_PATTERN = r"^[0-9]+(\.[0-9]+)?\s?%$"
 BYTES_PATTERN = r"^[0-9]+(\.[0-9]+)?\s?([KMGT]i?B?|kB?|B)$"
+BANDWIDTH_PATTERN = r"^[0-9]+(\.[0-9]+)?\s?[TGMk]?bps$"
 CPU_PATTERN = r"^[0-9]+(\.[0-9]+)?m?$"
 
 
@@ -229,6 +239,31 @@ def format_bytes(amount: int) -> str:
         if amount and amount % size == 0:
             return f"{amount // size}{unit}"
     return f"{amount}B"
+
+
+def parse_bandwidth(text: str) -> int:
+    """Bits per second of `1Gbps`, `100Mbps` or `64kbps`. Raises UnitError."""
+    match = _AMOUNT.fullmatch(text.strip())
+    hint = "write bits per second, such as 100Mbps or 1Gbps"
+    if match is None:
+        raise UnitError(f"{_shown(text)} is not a bandwidth", hint)
+    number, unit = match.groups()
+    if unit not in BANDWIDTH_UNITS:
+        better = {"t": "Tbps", "g": "Gbps", "k": "kbps"}.get(unit[:1].lower(), "Mbps")
+        what = f"an unknown unit '{unit}'" if unit else "no unit"
+        raise UnitError(f"{_shown(text)} has {what}", f"write {number}{better}")
+    amount = _whole(Fraction(number) * BANDWIDTH_UNITS[unit], text, "a bit per second")
+    if amount > BANDWIDTH_MAX_BPS:
+        raise UnitError(f"{_shown(text)} is more than any link has", hint)
+    return amount
+
+
+def format_bandwidth(bps: int) -> str:
+    """`1Gbps`, `1500kbps`: the largest unit that divides it."""
+    for unit, size in BANDWIDTH_UNITS.items():
+        if bps and bps % size == 0:
+            return f"{bps // size}{unit}"
+    return f"{bps}bps"
 
 
 def parse_cpu(text: str) -> int:

@@ -9,6 +9,7 @@ from seakeep.model.ids import node_id
 from seakeep.model.system import (
     Balance,
     BalancePolicy,
+    Breaker,
     Call,
     Check,
     Edge,
@@ -41,7 +42,7 @@ from seakeep.spec.build_dns import dns_of, prefixes, steers_of
 from seakeep.spec.build_trial import objective_of, scenario_of
 from seakeep.spec.build_twin import Measured, traffic_of, work_of
 from seakeep.spec.digest import digest
-from seakeep.spec.document import Document, NodesPart, RegionPart
+from seakeep.spec.document import Document, LinkPart, NodesPart, RegionPart
 from seakeep.spec.limits import priority
 from seakeep.spec.routing import RoutePart
 from seakeep.spec.service import ProbePart, ServicePart, SpreadPart, probe_timeout
@@ -112,14 +113,21 @@ def node_capacity(own: NodesPart, common: NodesPart) -> Resources:
     )
 
 
-def _links(regions: Mapping[str, Region], network: Mapping[str, int]) -> tuple[Link, ...]:
-    declared = {frozenset(pair.split("~")): latency for pair, latency in network.items()}
+def _links(regions: Mapping[str, Region], network: Mapping[str, LinkPart]) -> tuple[Link, ...]:
+    declared = {frozenset(pair.split("~")): part for pair, part in network.items()}
     links = []
     for a, b in combinations(sorted(regions), 2):
-        latency = declared.get(frozenset((a, b)))
+        part = declared.get(frozenset((a, b)), LinkPart())
+        latency = part.latency
         if latency is None:
             latency = travel_time(regions[a].location, regions[b].location)
-        links.append(Link(a=a, b=b, latency=latency))
+        bandwidth = None if part.bandwidth is None else float(part.bandwidth)
+        links.append(
+            Link(
+                a=a, b=b, latency=latency, jitter=part.jitter, loss=part.loss,
+                bandwidth_bps=bandwidth,
+            )
+        )  # fmt: skip
     return tuple(links)
 
 
@@ -153,15 +161,20 @@ def _service(
             attempts=part.retries.attempts,
             budget_fraction=part.retries.budget,
             per_try_timeout=part.retries.per_try,
+            hedge=part.retries.hedge,
             methods=tuple(part.retries.methods),
         ),
         limit=tuple(limit.limit() for limit in part.limit),
-        calls=tuple(Call(service=to, per_request=n) for to, n in part.calls.items()),
+        calls=tuple(
+            Call(service=to, per_request=call.per_request, parallel=call.parallel)
+            for to, call in part.calls.items()
+        ),
         work=None if part.work is None else work_of(part.work, measured),
         rollout=part.rollout.rollout(),
         drain=part.drain,
         proxy_protocol=part.proxy_protocol,
         shed=None if part.shed is None else part.shed.shed(),
+        breaker=Breaker(requests=part.breaker.requests, pending=part.breaker.pending),
     )
 
 

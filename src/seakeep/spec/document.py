@@ -10,9 +10,10 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from seakeep.model.time import DAY
-from seakeep.model.units import UnitError, parse_duration, parse_percent
+from seakeep.model.units import DURATION_PATTERN, UnitError, parse_duration, parse_percent
 from seakeep.spec.dns import DnsPart
 from seakeep.spec.fields import (
+    Bandwidth,
     Cpu,
     Fraction,
     Memory,
@@ -104,6 +105,39 @@ class RegionPart(Part):
         description="[latitude, longitude] in degrees. Latencies to other regions follow from "
         "it where `network` does not give them; without it they are 10ms.",
     )
+
+
+class LinkPart(Part):
+    """The network between two regions. A bare duration is its latency."""
+
+    example = "38ms or {latency: 38ms, loss: 0.1%}"
+
+    short_schema: ClassVar[dict[str, Any] | None] = {
+        "type": ["string", "integer"],
+        "pattern": DURATION_PATTERN,
+        "minimum": 0,
+        "maximum": 0,
+        "examples": ["38ms"],
+    }
+
+    latency: Span | None = Field(
+        default=None, description="One way: `38ms`. Default: it follows the distance."
+    )
+    jitter: Span = Field(
+        default=0,
+        description="What is added to each message, on average (exponentially distributed): "
+        "`5ms`. The twin's alone, as is the rest. Default 0.",
+    )
+    loss: Fraction = Field(
+        default=0.0, description="Messages that are lost, and sent again: `0.1%`. Default none."
+    )
+    bandwidth: Bandwidth | None = Field(
+        default=None, description="Each way: `1Gbps`, `100Mbps`. Default: without a bound."
+    )
+
+    @classmethod
+    def expand(cls, value: Any) -> Any:
+        return {"latency": value} if isinstance(value, str | int | float) else value
 
 
 class EdgePart(Part):
@@ -217,10 +251,10 @@ class Document(Part):
     regions: Annotated[dict[Name, RegionPart], AfterValidator(_some)] = Field(
         description="Regions and their zones."
     )
-    network: dict[LinkPair, Span] = Field(
+    network: dict[LinkPair, LinkPart] = Field(
         default={},
-        description="One-way latency between regions: `us-east~eu-west: 38ms`. Pairs that are "
-        "not named follow the distance between the regions' coordinates.",
+        description="One-way latency between regions: `us-east~eu-west: 38ms`, or more of a link. "
+        "Pairs that are not named follow the distance between the regions' coordinates.",
     )
     edge: EdgePart = Field(
         default=EdgePart(), description="Where clients come in: the edge of every region."

@@ -90,8 +90,8 @@ class OrShort:
         return {"anyOf": [self.short(long), long]}
 
 
-def _amount(parse: Callable[[str], Any], what: str, numbers: bool = False) -> BeforeValidator:
-    """Read text by `parse`; with `numbers`, bare numbers too."""
+def _reader(parse: Callable[[str], Any], what: str) -> Callable[[object], Any]:
+    """Reads text, and bare numbers as if they were text, by `parse`."""
 
     def read(value: object) -> Any:
         if isinstance(value, int | float) and not isinstance(value, bool):
@@ -103,7 +103,11 @@ def _amount(parse: Callable[[str], Any], what: str, numbers: bool = False) -> Be
         except units.UnitError as error:
             raise fault(str(error), error.hint) from None
 
-    return BeforeValidator(read)
+    return read
+
+
+def _amount(parse: Callable[[str], Any], what: str) -> BeforeValidator:
+    return BeforeValidator(_reader(parse, what))
 
 
 _EXAMPLES = {
@@ -111,6 +115,7 @@ _EXAMPLES = {
     "a rate": "200/s or 10/min",
     "a percentage": "20% or 99.9%",
     "an amount of memory": "64MiB or 1GB",
+    "a bandwidth": "100Mbps or 1Gbps",
     "an amount of CPU": "250m or 0.5",
 }
 
@@ -144,7 +149,8 @@ def _number_schema(pattern: str, examples: list[Any]) -> WithJsonSchema:
     )
 
 
-_duration = _amount(units.parse_duration, "a duration")
+_read_duration = _reader(units.parse_duration, "a duration")
+_duration = BeforeValidator(_read_duration)
 _duration_schema = WithJsonSchema(
     {
         "type": ["string", "integer"],
@@ -162,6 +168,23 @@ PositiveSpan: TypeAlias = Annotated[
     _duration,
     _text_schema(units.DURATION_PATTERN, ["300ms", "15s", "1h30m"]),
 ]
+
+
+def _span_or_none(value: object) -> Any:
+    if value == "none":
+        return 0
+    span = _read_duration(value)
+    if span <= 0:
+        raise fault("must be more than zero", "write none for no bound")
+    return span
+
+
+SpanOrNone: TypeAlias = Annotated[
+    Duration,
+    BeforeValidator(_span_or_none),
+    _text_schema(f"^none$|{units.DURATION_PATTERN}", ["300ms", "15s", "none"]),
+]
+"""A duration, or 0 for the word none."""
 
 
 def _fraction(value: float) -> float:
@@ -226,6 +249,14 @@ Memory: TypeAlias = Annotated[
     _amount(units.parse_bytes, "an amount of memory"),
     _text_schema(units.BYTES_PATTERN, ["64MiB", "1GB", "128Mi"]),
 ]
+
+Bandwidth: TypeAlias = Annotated[
+    int,
+    AfterValidator(_positive),
+    _amount(units.parse_bandwidth, "a bandwidth"),
+    _text_schema(units.BANDWIDTH_PATTERN, ["1Gbps", "100Mbps"]),
+]
+"""In bits per second."""
 
 # --- names ------------------------------------------------------------------
 

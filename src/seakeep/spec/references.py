@@ -261,8 +261,8 @@ class _Checker:
             self.tell(where, one.message, one.hint, key=True, severity=one.severity)
 
     def _timing(self, at: Location, service: ServicePart) -> None:
-        shed = service.shed
-        if shed is not None and shed.latency >= service.timeout:
+        shed, timeout = service.shed, service.timeout
+        if shed is not None and 0 < timeout <= shed.latency:
             self.warn(
                 (*at, "shed", "latency"),
                 "requests time out before they take that long, so nothing is ever shed",
@@ -277,7 +277,7 @@ class _Checker:
                     key=True,
                 )
         per_try = service.retries.per_try
-        if per_try is not None and per_try >= service.timeout and service.retries.attempts:
+        if per_try is not None and 0 < timeout <= per_try and service.retries.attempts:
             self.warn(
                 (*at, "retries", "per_try"),
                 "one try may take the whole timeout, so there is never a second",

@@ -143,6 +143,11 @@ class RetriesPart(Part):
     per_try: PositiveSpan | None = Field(
         default=None, description="Time for one try. Default: only the whole timeout counts."
     )
+    hedge: bool = Field(
+        default=False,
+        description="Whether a try that has taken `per_try` goes on while the next is sent beside "
+        "it; the first answer counts. Default false: it is given up.",
+    )
     methods: list[Annotated[str, AfterValidator(_method)]] = Field(
         default=["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"],
         description="Methods that may be sent twice. Default: the idempotent ones of RFC 9110.",
@@ -153,3 +158,32 @@ class RetriesPart(Part):
         if isinstance(value, int) and not isinstance(value, bool):
             return {"attempts": value}
         return value
+
+    @model_validator(mode="after")
+    def _hedges(self) -> Self:
+        if self.hedge and self.per_try is None:
+            raise fault("nothing says when the next try is sent", "add per_try: 100ms", ("hedge",))
+        if self.hedge and self.attempts == 0:
+            raise fault("there is no next try to send", "write attempts: 1", ("hedge",))
+        return self
+
+
+class BreakerPart(Part):
+    """Bounds on what one balancer has under way to the service; what is beyond is answered 503.
+    There is a balancer in every region, and with `balance.prefer: zone` one for each zone."""
+
+    example = "{requests: 100, pending: 50}"
+
+    requests: int | None = Field(
+        default=None,
+        ge=1,
+        le=10**9,
+        description="Requests at once (of a tcp service, connections): `100`. Default: no bound.",
+    )
+    pending: int | None = Field(
+        default=None,
+        ge=1,
+        le=10**9,
+        description="Requests at once that wait for a connection to be made: `50`. Default: no "
+        "bound.",
+    )

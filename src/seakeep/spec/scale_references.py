@@ -106,7 +106,7 @@ def _sleep(service: ServicePart) -> Iterator[ScaleFault]:
     scale = service.scale
     assert scale is not None
     hold = scale.hold.time
-    if service.protocol == "http" and hold > service.timeout:
+    if service.protocol == "http" and 0 < service.timeout < hold:
         yield ScaleFault(
             ("scale", "hold"),
             f"a request is given up after timeout {format_duration(service.timeout)}, before hold"

@@ -26,13 +26,14 @@ from seakeep.spec.fields import (
     PositiveSpan,
     Share,
     Span,
+    SpanOrNone,
     Text,
     UrlPath,
     fault,
 )
 from seakeep.spec.limits import Limits, ShedPart
 from seakeep.spec.rollout import RolloutPart, knows_weights
-from seakeep.spec.routing import BalancePart, Port, RetriesPart, RoutePart
+from seakeep.spec.routing import BalancePart, BreakerPart, Port, RetriesPart, RoutePart
 from seakeep.spec.scale import ScalePart
 from seakeep.spec.work import WorkPart
 
@@ -217,6 +218,36 @@ def _variable(value: str) -> str:
 Variable: TypeAlias = Annotated[str, AfterValidator(_variable), WithJsonSchema({"type": "string"})]
 
 
+class CallPart(Part):
+    """How a service calls another. A bare number is how often per request. That it calls is known
+    to all engines; how often, and whether in parallel, to the twin alone."""
+
+    example = "1 or {per_request: 3, parallel: true}"
+
+    short_schema: ClassVar[dict[str, Any] | None] = {
+        "type": "number",
+        "minimum": 0,
+        "maximum": 1_000_000,
+    }
+
+    per_request: Annotated[float, Field(ge=0, le=1_000_000)] = Field(
+        default=1.0,
+        description="On average: `0.1` is one call in ten requests, `2.5` two calls or three. "
+        "Default 1.",
+    )
+    parallel: bool = Field(
+        default=False,
+        description="Sent together with the other parallel calls, before those that wait for one "
+        "another. Default false.",
+    )
+
+    @classmethod
+    def expand(cls, value: Any) -> Any:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return {"per_request": value}
+        return value
+
+
 class ServicePart(Part):
     """One service: a program that runs as several instances."""
 
@@ -271,8 +302,10 @@ class ServicePart(Part):
     balance: BalancePart = Field(
         default=BalancePart(), description="How balancers pick an instance. Default least_request."
     )
-    timeout: PositiveSpan = Field(
-        default=15 * SECOND, description="Of a whole request, retries included. Default 15s."
+    timeout: SpanOrNone = Field(
+        default=15 * SECOND,
+        description="Of a whole request, retries included. `none`: however long it takes. Default "
+        "15s.",
     )
     retries: RetriesPart = Field(
         default=RetriesPart(), description="Default: 2, within a 20% budget."
@@ -287,7 +320,12 @@ class ServicePart(Part):
         default=None,
         description="What to refuse while it is saturated. Default: nothing.",
     )
-    calls: dict[Name, Annotated[float, Field(ge=0, le=1_000_000)]] = Field(
+    breaker: BreakerPart = Field(
+        default=BreakerPart(),
+        description="Circuit breakers: how much may be under way to it, such as "
+        "`{requests: 100}`. Default: no bound.",
+    )
+    calls: dict[Name, CallPart] = Field(
         default={},
         description="Services that it calls, and how often per request: `{catalog: 1}`. Each "
         "gives the instance a variable: CATALOG_URL.",

@@ -12,6 +12,7 @@ from seakeep.engines.local.envoy.units import duration
 from seakeep.model.ids import RegionName
 from seakeep.model.system import (
     BalancePolicy,
+    Breaker,
     HttpCheck,
     Prefer,
     Probe,
@@ -26,8 +27,8 @@ from seakeep.model.time import MILLISECOND, SECOND, Duration
 TYPE = "type.googleapis.com/"
 
 UNLIMITED = 1_000_000
-"""Circuit breakers guard Envoy's memory, not the services: those are guarded by limits and by
-the retry budget."""
+"""Unless the spec says otherwise circuit breakers guard Envoy's memory, not the services: those are
+guarded by limits and by the retry budget."""
 
 CONNECT_TIMEOUT: Duration = 500 * MILLISECOND
 """Links accept locally and at once, so the WAN's latency is no part of it."""
@@ -111,7 +112,7 @@ def _cluster(system: System, region: RegionName, service: Service, name: str, ed
         },
         "health_checks": [_health_check(system, region, service)],
         "outlier_detection": _outlier_detection(service),
-        "circuit_breakers": {"thresholds": [_limits(service)]},
+        "circuit_breakers": {"thresholds": [_limits(service, name)]},
         "common_lb_config": {
             "healthy_panic_threshold": {"value": service.balance.panic_fraction * 100},
             # Or else a new endpoint counts as unhealthy until its first check, and scaling up
@@ -231,11 +232,16 @@ def _outlier_detection(service: Service) -> Json:
     }
 
 
-def _limits(service: Service) -> Json:
+def _limits(service: Service, name: str) -> Json:
+    """The spec's circuit breakers hold where calls begin: not again at the gateway by which calls
+    from other regions come in. What Envoy calls a request is a connection of an L4 service."""
+    breaker = Breaker() if is_gateway(name) else service.breaker
+    requests = breaker.requests or UNLIMITED
+    http = service.workload.protocol is Protocol.HTTP
     return {
-        "max_connections": UNLIMITED,
-        "max_pending_requests": UNLIMITED,
-        "max_requests": UNLIMITED,
+        "max_connections": UNLIMITED if http else requests,
+        "max_pending_requests": breaker.pending or UNLIMITED,
+        "max_requests": requests if http else UNLIMITED,
         "retry_budget": {
             "budget_percent": {"value": service.retries.budget_fraction * 100},
             # Or else a quiet service could not retry at all.

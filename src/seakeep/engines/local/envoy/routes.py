@@ -29,15 +29,16 @@ HOST_ATTEMPTS_MAX = 5
 """How often Envoy draws again when it drew an endpoint that this request has tried."""
 
 
-def per_try_timeout(service: Service) -> Duration:
-    """How long one try of a request that may be retried is waited for.
+def per_try_timeout(service: Service) -> Duration | None:
+    """How long one try of a request that may be retried is waited for; None: however long.
 
     Unless the spec says otherwise, half the request's timeout: one try at an instance that
     hangs then still leaves as much for another.
     """
-    if service.retries.per_try_timeout is not None:
-        return min(service.retries.per_try_timeout, service.timeout)
-    return max(service.timeout // 2, MILLISECOND)
+    said = service.retries.per_try_timeout
+    if service.timeout == 0:
+        return said
+    return max(service.timeout // 2, MILLISECOND) if said is None else min(said, service.timeout)
 
 
 def edge_hosts(system: System) -> list[Json]:
@@ -104,7 +105,8 @@ def _entries(service: Service, cluster: str, route: Route) -> list[Json]:
     entries = [_entry(service, cluster, match, headers, _retry_policy(service, RETRY_ANY))]
     if service.retries.methods:
         policy = _retry_policy(service, RETRY_IDEMPOTENT)
-        policy["per_try_timeout"] = duration(per_try_timeout(service))
+        if (per_try := per_try_timeout(service)) is not None:
+            policy["per_try_timeout"] = duration(per_try)
         entries.insert(0, _entry(service, cluster, match, [*headers, idempotent], policy))
     return entries
 
@@ -127,8 +129,13 @@ def _entry(
     if listed := list(headers):
         matched["headers"] = listed
     action: Json = {"cluster": cluster, "timeout": duration(service.timeout)}
+    if service.timeout == 0:
+        # Or else Envoy ends a stream on which nothing has moved for five minutes.
+        action["idle_timeout"] = duration(0)
     if policy is not None:
         action["retry_policy"] = policy
+    if service.retries.hedge and policy is not None and "per_try_timeout" in policy:
+        action["hedge_policy"] = {"hedge_on_per_try_timeout": True}
     if service.balance.policy in (BalancePolicy.RING_HASH, BalancePolicy.MAGLEV):
         action["hash_policy"] = _hash_policy(service)
     return {"match": matched, "route": action}
