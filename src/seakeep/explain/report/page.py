@@ -89,11 +89,11 @@ def _method(report: Report) -> str:
     seeds_of = sorted({run.seed for proof in report.proofs for run in proof.runs})
     if not seeds_of:
         return ""
+    each = " each" if len(report.proofs) > 1 else ""
     often = (
         f"once, with seed {seeds_of[0]}"
         if len(seeds_of) == 1
-        else f"{len(seeds_of)} times{' each' * (len(report.proofs) > 1)}, "
-        "with other chance every time (seeds "
+        else f"{len(seeds_of)} times{each}, with other chance every time (seeds "
         f"{words.listed([str(seed) for seed in seeds_of], 8)})"
     )
     scenarios = words.counted(len(report.proofs), "scenario")
