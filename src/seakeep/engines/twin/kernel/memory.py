@@ -1,0 +1,161 @@
+"""How compiled code reaches the world's tables: one record that holds the address of every other.
+
+A function that is given many arrays gets seven machine words for each, copies them at every call
+and counts references; with one pointer, calls are cheap and the code is small enough to be compiled
+in seconds. So every table is plain memory that Python owns (a NumPy array of records), and a
+`view` turns its address and an index into the record there.
+"""
+
+import hashlib
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast, get_type_hints
+from weakref import WeakKeyDictionary
+
+import numba
+import numba.core.compiler
+import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import types
+from numba.extending import intrinsic
+from numba.np import arrayobj
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+_untyped: Any = types
+KNOWN: dict[Any, Any] = {
+    int: types.int64,
+    float: types.float64,
+    bool: types.boolean,
+    type(None): types.none,
+    tuple[int, int]: _untyped.Tuple((types.int64, types.int64)),
+}
+
+
+def compiled(function: F) -> F:
+    """A part of the loop, to be called from compiled code only.
+
+    Numba makes a library of every function, with all in it that the function calls, optimises each
+    and turns each into machine code: for hundreds of small functions that takes a minute. Here all
+    of them are lowered into the library of the loop that calls them, which is then optimised once.
+    Types come from the annotations; what is `Any` is taken as it comes (records). Nothing in here
+    may raise: whether a call did is not looked at.
+    """
+    hints = get_type_hints(function)
+    signature = inspect.signature(function)
+    names = list(signature.parameters)
+    returned = KNOWN[hints["return"]]
+    made: WeakKeyDictionary[Any, dict[Any, Any]] = WeakKeyDictionary()
+
+    def part(context: Any, *arguments: Any) -> Any:
+        given = [
+            KNOWN.get(hints[name], argument)
+            for name, argument in zip(names, arguments, strict=True)
+        ]
+
+        def generate(target: Any, builder: Any, signature: Any, values: Any) -> Any:
+            library = target.active_code_library
+            known = made.setdefault(library, {})
+            if signature.args not in known:
+                known[signature.args] = _lower(target, library, function, signature)
+            return target.call_internal_no_propagate(
+                builder, known[signature.args], signature, values
+            )[1]
+
+        return returned(*given), generate
+
+    context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    plain = signature.replace(parameters=[context, *signature.parameters.values()])
+    part.__signature__ = plain  # type: ignore[attr-defined]
+    return cast(F, intrinsic(part))
+
+
+def _lower(target: Any, library: Any, function: Any, signature: Any) -> Any:
+    compiler: Any = numba.core.compiler
+    flags = compiler.Flags()
+    flags.no_compile = True
+    flags.no_cpython_wrapper = True
+    flags.no_cfunc_wrapper = True
+    flags.error_model = "numpy"
+    return compiler.compile_internal(
+        target.typing_context,
+        target,
+        library,
+        function,
+        signature.args,
+        signature.return_type,
+        flags,
+        locals={},
+    ).fndesc
+
+
+def record_of(dtype: "np.dtype[Any]") -> Any:
+    """Numba's type of a row. Its name, by default all of its fields, would be part of the name of
+    every function that takes one, and those names would be most of the code."""
+    record = numba.from_dtype(dtype)
+    record.name = f"Row{len(dtype.names or ())}.{dtype.itemsize}"
+    return record
+
+
+def view(dtype: "np.dtype[Any]") -> Any:
+    """A function (address, index) -> the record of this type there, to be read and written."""
+    record = record_of(dtype)
+
+    def at(context: Any, base: Any, index: Any) -> Any:
+        def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            address, place = arguments
+            offset = builder.mul(place, ir.Constant(place.type, dtype.itemsize), flags=["nsw"])
+            return builder.inttoptr(builder.add(address, offset), target.get_value_type(record))
+
+        return record(types.int64, types.int64), generate
+
+    return intrinsic(at)
+
+
+def _digits(context: Any, value: Any) -> Any:
+    def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        (number,) = arguments
+        zeros = builder.ctlz(number, ir.Constant(ir.IntType(1), 0))
+        return builder.sub(ir.Constant(number.type, 64), zeros)
+
+    return types.int64(types.int64), generate
+
+
+digits_of: Any = intrinsic(_digits)
+"""How many binary digits a whole number has."""
+
+
+def table(dtype: "np.dtype[Any]") -> Any:
+    """A function (address, rows) -> the whole table there, as an array."""
+    arrays: Any = arrayobj
+    kind = types.Array(numba.from_dtype(dtype), 1, "C")
+
+    def whole(context: Any, base: Any, count: Any) -> Any:
+        def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            address, rows = arguments
+            array = arrays.make_array(kind)(target, builder)
+            size = target.get_constant(types.intp, dtype.itemsize)
+            arrays.populate_array(
+                array,
+                data=builder.inttoptr(address, array.data.type),
+                shape=(rows,),
+                strides=(size,),
+                itemsize=size,
+                meminfo=None,
+            )
+            return array._getvalue()
+
+        return kind(types.int64, types.int64), generate
+
+    return intrinsic(whole)
+
+
+def digest_of(*places: Path) -> int:
+    """Of the source text of everything that is compiled into one: files, and folders of them."""
+    text = hashlib.sha256()
+    for place in places:
+        for path in sorted(place.glob("*.py")) if place.is_dir() else [place]:
+            text.update(path.read_bytes())
+    return int.from_bytes(text.digest()[:7], "little")
