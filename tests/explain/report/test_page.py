@@ -13,7 +13,7 @@ from tests.explain.report import small
 
 from seakeep.explain.report import render
 from seakeep.explain.report.markup import VOID
-from seakeep.model.proof import Report
+from seakeep.model.proof import Estimate, Report
 from seakeep.model.run import EventKind, RunEvent
 from seakeep.model.scenario import Deploy, Fault, FaultKind, Scenario, Step
 from seakeep.model.time import SECOND
@@ -208,13 +208,33 @@ def test_broken_invariants_are_an_alarm() -> None:
 
 
 def test_two_specs_are_compared() -> None:
-    mine, other = several(), several()
-    better = replace(other.proofs[0], verdicts=other.proofs[1].verdicts)
-    said = Tree(render(mine, replace(other, proofs=(better, *other.proofs[1:])))).said
+    system = small.system()
+    hurt = small.report(small.proof(system, small.scenario(small.LOSS), held=False), of=system)
+    whole = tuple(small.run(system, small.scenario(), seed) for seed in (1, 2, 3))
+    fine = small.report(small.proof(system, small.scenario(), runs=whole), of=system)
+    said = Tree(render(hurt, fine)).said
     assert "The two specs compared" in said
-    assert "1.27 points worse" in said
-    assert "equal" in said
-    assert "no scenario in common" in Tree(render(mine, replace(other, proofs=()))).said
+    assert "✗ broken 1.24 points short ✓ held 0.03 points to spare" in said
+    assert "web availability 99.9%: good 85.257% 100% worse -14.743%" in said
+    assert "web instance-hours 0.0667 0.0667 equal" in said
+    assert "better +14.743%" in Tree(render(fine, hurt)).said
+    assert "no scenario in common" in Tree(render(hurt, replace(fine, proofs=()))).said
+
+
+def test_a_scenario_that_may_use_up_some_budget_is_told_so() -> None:
+    system, scenario = small.system(), small.scenario(small.LOSS, budget=0.05)
+    proof = small.proof(system, scenario)
+    verdict = replace(proof.verdicts[0], target=0.9784123456789, margin=0.003)
+    nobody = replace(proof.verdicts[1], measured=Estimate(mean=1.0, runs=0), budget=None)
+    proof = replace(proof, verdicts=(verdict, nobody), recover=Estimate(mean=21.0, runs=1))
+    said = Tree(render(small.report(proof, of=system))).said
+    assert (
+        "to keep within its part of the error budget, web needs that 97.841% of requests are "
+        "answered without an error" in said
+    )
+    assert "no requests" in said
+    assert "21.0s in 1 of 3 runs" in said
+    assert "5% of the objective's error budget" in said
 
 
 def test_the_same_report_gives_the_same_bytes() -> None:

@@ -3,6 +3,7 @@ be bad."""
 
 import numpy as np
 
+from seakeep.explain.judge import describe
 from seakeep.explain.report import series, words
 from seakeep.explain.report.markup import Markup, tag
 from seakeep.explain.report.plots import Curve
@@ -10,17 +11,8 @@ from seakeep.explain.report.scales import linear
 from seakeep.explain.report.series import Floats
 from seakeep.explain.report.timeline import Stage
 from seakeep.model.run import Run
-from seakeep.model.system import Objective, ObjectiveKind
+from seakeep.model.system import Objective
 from seakeep.model.time import SECOND
-from seakeep.model.units import format_duration, format_percent
-
-
-def name_of(objective: Objective) -> str:
-    """`web latency 95% < 300ms`."""
-    what = f"{objective.service} {objective.kind.value} {format_percent(objective.target)}"
-    if objective.kind is ObjectiveKind.LATENCY and objective.threshold is not None:
-        what += f" < {format_duration(objective.threshold)}"
-    return what
 
 
 def burn(on: Stage) -> Markup:
@@ -42,10 +34,10 @@ def _plot(on: Stage, index: int, objective: Objective) -> Markup:
     curve = Curve(name="bad so far", values=values, style="s0", band=band, hint=hint)
     greatest = max(series.highest(values), 0.0 if band is None else series.highest(band[1]))
     return on.plot(
-        ["Bad requests so far, of those that ", tag("b", name_of(objective)), " allows"],
+        ["Bad requests so far, of those that ", tag("b", describe(objective)), " allows"],
         curve,
         scale=linear(max(1.0, greatest), lambda share: f"{share * 100:,.4g}%"),
-        label=f"Error budget of {name_of(objective)} spent over time: {hint}",
+        label=f"Error budget of {describe(objective)} spent over time: {hint}",
         limit=1.0,
         limit_name="all that are allowed",
     )

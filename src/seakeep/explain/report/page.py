@@ -67,11 +67,13 @@ def _lead(report: Report) -> Markup:
         some = "It" if many == 1 else f"{len(broken)} of {many} scenarios"
         said = f"{'It breaks' if many == 1 else some + ' break' + 's' * (len(broken) == 1)}"
         said += f": {words.listed(broken)}." if many > 1 else " what was promised."
+    elif any(not proof.runs for proof in report.proofs):
+        said = "Not all was run to its end; what was run holds."
     else:
         said = (
             "Yes: every scenario holds." if many > 1 else "Yes: everything that was promised holds."
         )
-    lead = tag("p", said, class_=f"headline {'broken' if broken else 'held' if many else ''}")
+    lead = tag("p", said, class_=f"headline {_kind(report)}")
     stopped = (
         tag(
             "p",
@@ -83,6 +85,13 @@ def _lead(report: Report) -> Markup:
         else None
     )
     return Markup(lead + (stopped or "") + tag("p", _method(report)))
+
+
+def _kind(report: Report) -> str:
+    """A class of the page's style; of what is not known, none."""
+    if not report.held:
+        return "broken"
+    return "held" if report.proofs and all(proof.runs for proof in report.proofs) else ""
 
 
 def _method(report: Report) -> str:
@@ -112,7 +121,7 @@ def _overview(report: Report) -> Markup | None:
         tag(
             "tr",
             tag("th", tag("a", proof.scenario.name, href=f"#{_id(index)}"), scope="row"),
-            tag("td", verdicts.badge(proof.held)),
+            tag("td", verdicts.badge(proof.held) if proof.runs else "not run"),
             tag("td", _shortly(proof)),
         )
         for index, proof in enumerate(report.proofs)
@@ -224,6 +233,6 @@ def _done(proof: Proof) -> Markup:
 
 
 def _again(proof: Proof, run: Run) -> Markup:
-    command = f"seakeep simulate --scenario {proof.scenario.name} --seed {run.seed}"
+    command = f"seakeep simulate --scenario {proof.scenario.name} --seed {run.seed} --seeds 1"
     said = "In the folder of the spec; the same seed gives the same run, to the last bit:"
     return Markup(tag("p", said) + tag("pre", tag("code", command)))

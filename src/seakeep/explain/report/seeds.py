@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from seakeep.explain.judge import describe
 from seakeep.explain.report import words
-from seakeep.explain.report.budget import name_of
 from seakeep.explain.report.markup import Markup, tag
 from seakeep.explain.report.tables import table as figures
 from seakeep.model.proof import Proof
@@ -47,7 +47,7 @@ def table(system: System, proof: Proof, run: Run) -> Markup:
     """Every run's figures; of a single one there is nothing to compare."""
     if len(proof.runs) < 2:
         return Markup()
-    columns = ["Requests", "In error", *map(name_of, system.objectives), "Events"]
+    columns = ["Requests", "In error", *map(describe, system.objectives), "Events"]
     rows = [
         (f"{one.seed} (shown below)" if one is run else str(one.seed), _cells(system, one))
         for one in proof.runs

@@ -27,7 +27,8 @@ def badge(held: bool) -> Markup:
 def headline(proof: Proof) -> Markup:
     """What came of a scenario, by how much."""
     said = _said(proof)
-    return tag("p", said, class_=f"headline {'held' if proof.held else 'broken'}")
+    kind = "" if not proof.runs else "held" if proof.held else "broken"
+    return tag("p", said, class_=f"headline {kind}")
 
 
 def _said(proof: Proof) -> Content:
@@ -70,6 +71,8 @@ def _closest(proof: Proof) -> str:
 
 
 def _slack(verdict: Verdict) -> float:
+    if not verdict.measured.runs:
+        return math.inf
     room = 1 - verdict.target if verdict.objective is not None else verdict.target
     return verdict.margin / room if room > 0 else math.inf
 
@@ -80,11 +83,18 @@ def told(verdict: Verdict) -> str:
     objective = verdict.objective
     if objective is None:
         return f"{verdict.what}: {_recovered(verdict, seed)}"
-    promised = format_percent(objective.target)
-    worst = words.share(verdict.measured.mean, objective.target)
+    if not verdict.measured.runs:
+        return f"{verdict.what}: there were no requests to judge it by."
+    if verdict.target == objective.target:
+        asked = f"{objective.service} promises that {format_percent(objective.target)} of requests"
+    else:
+        asked = (
+            f"to keep within its part of the error budget, {objective.service} needs that "
+            f"{target(verdict)} of requests"
+        )
     return (
-        f"{objective.service} promises that {promised} of requests {_good(objective)}; "
-        f"on average {worst} did, and the worst run{seed} was {gap(verdict)}."
+        f"{asked} {_good(objective)}; on average {amount_of(verdict, verdict.measured.mean)} did, "
+        f"and the worst run{seed} was {gap(verdict)}."
     )
 
 
@@ -144,10 +154,14 @@ def _cells(verdict: Verdict) -> list[Markup]:
 def target(verdict: Verdict) -> str:
     if verdict.objective is None:
         return format_duration(round(verdict.target * SECOND))
-    return format_percent(verdict.target)
+    if verdict.target == verdict.objective.target:
+        return format_percent(verdict.target)
+    return words.percent(verdict.target, words.digits_of(verdict.target))
 
 
 def measured(verdict: Verdict) -> Content:
+    if not verdict.measured.runs:
+        return "no requests"
     return estimate(verdict.measured, lambda amount: amount_of(verdict, amount))
 
 
@@ -165,6 +179,8 @@ def _worst(verdict: Verdict) -> str:
 
 def gap(verdict: Verdict) -> str:
     """How far the worst run is from the target: `1.24 points short`, `33.5 s to spare`."""
+    if not verdict.measured.runs:
+        return words.NOTHING
     if not math.isfinite(verdict.margin):
         return "never"
     if verdict.objective is None:
@@ -201,7 +217,10 @@ def key_figures(proof: Proof) -> Markup:
 def _time(value: Estimate | None, proof: Proof) -> Content:
     if value is None:
         return "never" if spans(proof.scenario) else "no fault"
-    return estimate(value, words.seconds)
+    shown = estimate(value, words.seconds)
+    if value.runs == len(proof.runs):
+        return shown
+    return [shown, tag("span", f"in {value.runs} of {len(proof.runs)} runs", class_="interval")]
 
 
 def _peak(proof: Proof) -> str:

@@ -34,7 +34,9 @@ def _exact(fraction: float) -> Decimal:
 
 def digits_of(target: float) -> int:
     """Digits after the point of a percentage, so that it can be told from `target`: one more
-    than the target's own, and at least two."""
+    than the target's own, but at least two, and three of a target that is no round number."""
+    if round(target, 7) != target:
+        return 3
     exponent = (Decimal(repr(float(target))) * 100).normalize().as_tuple().exponent
     return max(2, 1 - exponent) if isinstance(exponent, int) else 2
 
