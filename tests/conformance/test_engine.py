@@ -3,22 +3,25 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
 from seakeep.act.admit import admit
 from seakeep.engines.local.engine import LocalEngine
 from seakeep.engines.local.layout import layout_for
+from seakeep.engines.twin.engine import TwinEngine
+from seakeep.engines.twin.world import World
 from seakeep.model.action import Guard, RestartInstance, StartInstance, StartPart, StopInstance
 from seakeep.model.engine import Engine
 from seakeep.model.observation import Observation, Outcome, OutcomeStatus, PartKind
 from seakeep.model.system import System
-from seakeep.model.time import SECOND
+from seakeep.model.time import HOUR, SECOND
 from seakeep.runtime.teardown import down
 from seakeep.spec import load
 from tests.live.systems import APP, SPEC
 
-pytestmark = pytest.mark.live
+Engines: TypeAlias = LocalEngine | TwinEngine
 
 
 @pytest.fixture
@@ -28,10 +31,36 @@ def system(tmp_path: Path) -> System:
     return load(tmp_path / "seakeep.yaml").system
 
 
-@pytest.fixture
-def engine(tmp_path: Path, system: System) -> Iterator[LocalEngine]:
-    layout = layout_for(tmp_path)
-    made = LocalEngine(layout, tmp_path, admit)
+@pytest.fixture(params=["twin", pytest.param("local", marks=pytest.mark.live)])
+def engine(request: pytest.FixtureRequest, tmp_path: Path, system: System) -> Iterator[Engines]:
+    if request.param == "twin":
+        made = twin(system)
+        made.configure(system)
+        yield made
+        made.close()
+    else:
+        yield from local(tmp_path, system)
+
+
+def twin(system: System) -> TwinEngine:
+    began, end = SECOND, HOUR
+    world = World(system, seed=1, now=began, counted_from=began, end=end, bucket=SECOND)
+    return TwinEngine(
+        system,
+        world,
+        admit,
+        seed=1,
+        now=began,
+        counted=(began, end),
+        wall=0,
+        checked=lambda at, region, target, ok: None,
+        acted=lambda at, action: None,
+    )
+
+
+def local(folder: Path, system: System) -> Iterator[LocalEngine]:
+    layout = layout_for(folder)
+    made = LocalEngine(layout, folder, admit)
     made.configure(system)
     try:
         yield made
@@ -61,7 +90,7 @@ class Seen:
         return self.outcomes[action]
 
 
-def guard(engine: LocalEngine, system: System, **changes: object) -> Guard:
+def guard(engine: Engines, system: System, **changes: object) -> Guard:
     fields = {
         "revision": system.revision,
         "epoch": engine.epoch,
@@ -71,7 +100,7 @@ def guard(engine: LocalEngine, system: System, **changes: object) -> Guard:
     return Guard(**fields)  # type: ignore[arg-type]
 
 
-def start_node(engine: LocalEngine, system: System, **changes: object) -> StartPart:
+def start_node(engine: Engines, system: System, **changes: object) -> StartPart:
     return StartPart(
         id="start:node:east/a/0",
         guard=guard(engine, system, **changes),
@@ -82,7 +111,7 @@ def start_node(engine: LocalEngine, system: System, **changes: object) -> StartP
     )
 
 
-def start_back(engine: LocalEngine, system: System, ordinal: int = 1) -> StartInstance:
+def start_back(engine: Engines, system: System, ordinal: int = 1) -> StartInstance:
     return StartInstance(
         id=f"start:back-{ordinal}",
         guard=guard(engine, system),
@@ -95,7 +124,7 @@ def start_back(engine: LocalEngine, system: System, ordinal: int = 1) -> StartIn
     )
 
 
-def test_before_anything_is_asked_nothing_runs(engine: LocalEngine) -> None:
+def test_before_anything_is_asked_nothing_runs(engine: Engines) -> None:
     first = engine.observe()
     second = engine.observe()
     assert (first.instances, first.outcomes) == ((), ())
@@ -107,7 +136,7 @@ def test_before_anything_is_asked_nothing_runs(engine: LocalEngine) -> None:
 
 
 def test_an_action_is_carried_out_and_its_outcome_observed_once(
-    engine: LocalEngine, system: System
+    engine: Engines, system: System
 ) -> None:
     seen = Seen(engine)
     engine.submit([start_node(engine, system)])
@@ -120,7 +149,7 @@ def test_an_action_is_carried_out_and_its_outcome_observed_once(
     assert engine.observe().outcomes == ()
 
 
-def test_submit_and_observe_do_not_wait_for_the_world(engine: LocalEngine, system: System) -> None:
+def test_submit_and_observe_do_not_wait_for_the_world(engine: Engines, system: System) -> None:
     before = time.monotonic()
     engine.submit([start_node(engine, system)])
     engine.observe()
@@ -137,7 +166,7 @@ def test_submit_and_observe_do_not_wait_for_the_world(engine: LocalEngine, syste
     ],
 )
 def test_an_action_whose_guard_does_not_hold_is_refused(
-    engine: LocalEngine, system: System, changes: dict[str, object], word: str
+    engine: Engines, system: System, changes: dict[str, object], word: str
 ) -> None:
     engine.submit([start_node(engine, system, **changes)])
     outcome = Seen(engine).outcome("start:node:east/a/0")
@@ -146,9 +175,7 @@ def test_an_action_whose_guard_does_not_hold_is_refused(
     assert not any(sample.value and sample.value.running for sample in engine.observe().parts)
 
 
-def test_a_restart_decided_before_another_one_is_refused(
-    engine: LocalEngine, system: System
-) -> None:
+def test_a_restart_decided_before_another_one_is_refused(engine: Engines, system: System) -> None:
     seen = Seen(engine)
     engine.submit([start_node(engine, system)])
     seen.outcome("start:node:east/a/0")
@@ -162,24 +189,26 @@ def test_a_restart_decided_before_another_one_is_refused(
     assert seen.outcomes["late"].status is OutcomeStatus.REFUSED
 
 
-def test_what_does_not_exist_is_refused_not_an_error(engine: LocalEngine, system: System) -> None:
+def test_what_does_not_exist_is_refused_not_an_error(engine: Engines, system: System) -> None:
     engine.submit(
         [StopInstance(id="stop", guard=guard(engine, system), instance="back-9", grace=0)]
     )
     assert Seen(engine).outcome("stop").status is OutcomeStatus.REFUSED
 
 
-def test_wait_ends_early_when_something_changes(engine: LocalEngine, system: System) -> None:
+def test_wait_ends_early_when_something_changes(engine: Engines, system: System) -> None:
     engine.observe()
     engine.submit([start_node(engine, system)])
-    before = time.monotonic()
-    engine.wait(engine.clock.now() + 60 * SECOND)
-    assert time.monotonic() - before < 30
+    before = engine.clock.now()
+    engine.wait(before + 60 * SECOND)
+    assert engine.clock.now() - before < 30 * SECOND
 
 
-def test_a_new_engine_finds_what_the_old_one_left(
-    engine: LocalEngine, system: System, tmp_path: Path
-) -> None:
+@pytest.mark.live
+def test_a_new_engine_finds_what_the_old_one_left(system: System, tmp_path: Path) -> None:
+    """Not of the twin, whose world ends with it."""
+    engines = local(tmp_path, system)
+    engine = next(engines)
     seen = Seen(engine)
     engine.submit([start_node(engine, system)])
     seen.outcome("start:node:east/a/0")
@@ -197,3 +226,4 @@ def test_a_new_engine_finds_what_the_old_one_left(
         assert (after.id, after.pid, after.restarts) == (before.id, before.pid, before.restarts)
     finally:
         second.close()
+        engines.close()
