@@ -105,6 +105,18 @@ def test_the_time_to_recover_is_counted_from_the_first_fault(bad, recover_s):
     assert (recover and recover.mean) == recover_s
 
 
+def test_one_bad_request_of_few_is_chance_and_a_second_is_not():
+    """Ten requests in ten seconds, of which 0.01 may be bad: one comes once in a hundred times."""
+    for bad, recover_s in ([0] * 20 + [1] + [0] * 39, 0.0), ([0] * 20 + [1, 1] + [0] * 38, 1.0):
+        assert judge(SYSTEM, LOSS, [run_of(bad, total=1)]).recover.mean == recover_s
+
+
+def test_times_are_of_the_runs_that_have_one():
+    fine, poor = run_of([0] * 60, seed=1), run_of(bad_between(55, 60), seed=2)
+    recover = judge(SYSTEM, LOSS, [fine, poor]).recover
+    assert (recover.mean, recover.runs) == (0.0, 1)
+
+
 @pytest.mark.parametrize(
     ("bad", "limit", "took_s"),
     [

@@ -8,9 +8,10 @@ fraction that must be good is
     1 - budget x (1 - target) x window / duration
 
 An objective is *met at* a time when it holds in the stretch of `STRETCH` from then on, chance
-allowed for: n requests may have n (1 - target) bad ones, and as many more as three standard
-deviations of a Poisson count (the square root of that), before anything is said to be wrong. The
-system has *recovered* at the first instant from which on every objective is met until the end.
+allowed for: of n requests n (1 - target) may be bad, and something is wrong only when a Poisson
+count with that mean would be as high as the number of bad ones less often than once in 1 /
+`CHANCE`. The system has *recovered* at the first instant from which on every objective is met
+until the end, to the resolution of the run's buckets.
 """
 
 import math
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import pdtrc, stdtrit
 
 from seakeep.model.ids import ServiceName
 from seakeep.model.proof import Estimate, Proof, Verdict
@@ -29,7 +30,7 @@ from seakeep.model.time import HOUR, SECOND, Duration, in_seconds
 from seakeep.model.units import format_duration, format_percent
 
 STRETCH: Duration = 10 * SECOND
-CHANCE_SIGMAS = 3.0
+CHANCE = 0.001
 CONFIDENCE = 0.95
 NOTICED = (EventKind.EJECT, EventKind.HEALTH, EventKind.ACTION)
 SCALINGS = ("scaling.up", "scaling.down", "scaling.wake", "scaling.idle", "scaling.bounds")
@@ -43,15 +44,13 @@ def judge(system: System, scenario: Scenario, runs: Sequence[Run]) -> Proof:
                 for index, one in enumerate(system.objectives) if ordered]  # fmt: skip
     if ordered and scenario.recovery is not None:
         verdicts.append(_recovery(system, scenario, scenario.recovery, ordered))
-    began = min((step.at for step in scenario.steps), default=None)
-    recovered = None if began is None else [_recovered(system, run, began) for run in ordered]
     return Proof(
         scenario=scenario,
         runs=ordered,
         verdicts=tuple(verdicts),
-        detect=None if began is None else _known(_noticed(run, began) for run in ordered),
-        recover=_known(recovered) if recovered and system.objectives else None,
-        peak_utilisation=_by_service(system, ordered, _peak),
+        detect=_known(time_to_detect(scenario, run) for run in ordered),
+        recover=_known(time_to_recover(system, scenario, run) for run in ordered),
+        peak_utilisation=_by_service(system, ordered, peak_utilisation),
         scalings=estimate([float(scalings(run)) for run in ordered]),
         instance_hours=_by_service(system, ordered, _instance_hours),
     )
@@ -67,12 +66,17 @@ def estimate(values: Sequence[float]) -> Estimate:
     if runs == 1 or not math.isfinite(mean):
         return Estimate(mean=mean, runs=runs)
     spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (runs - 1))
-    half = float(stdtrit(runs - 1, 0.5 + CONFIDENCE / 2)) * spread / math.sqrt(runs)
+    half = _quantile(runs - 1) * spread / math.sqrt(runs)
     return Estimate(mean=mean, low=mean - half, high=mean + half, runs=runs)
 
 
+def _quantile(freedom: int) -> float:
+    """Of Student's t; rounded, so that it does not differ in the last bits between machines."""
+    return round(float(stdtrit(freedom, 0.5 + CONFIDENCE / 2)), 9)
+
+
 def _known(values: Iterable[float | None]) -> Estimate | None:
-    """Of those runs of which there is something to say; None when there are none."""
+    """Of those runs that have a value, `runs` says how many; None when none has."""
     known = [value for value in values if value is not None]
     return estimate(known) if known else None
 
@@ -125,10 +129,26 @@ def _fraction(good: Good) -> float | None:
 # --- troubles -----------------------------------------------------------------
 
 
-def _noticed(run: Run, began: Duration) -> float | None:
-    """Seconds from `began` until somebody did something about it, or said that it is wrong."""
+def first_fault(scenario: Scenario) -> Duration | None:
+    """When it begins; None without faults."""
+    return min((step.at for step in scenario.steps), default=None)
+
+
+def time_to_detect(scenario: Scenario, run: Run) -> float | None:
+    """Seconds from the first fault until a balancer or a controller did something, or said that
+    something is wrong; None when nobody did, or there is no fault."""
+    began = first_fault(scenario)
+    if began is None:
+        return None
     first = next((one.at for one in run.events if one.at >= began and one.kind in NOTICED), None)
     return None if first is None else in_seconds(first - began)
+
+
+def time_to_recover(system: System, scenario: Scenario, run: Run) -> float | None:
+    """Seconds from the first fault until every objective was met for good; None when that never
+    was, and without a fault or an objective."""
+    began = first_fault(scenario)
+    return None if began is None or not system.objectives else _recovered(system, run, began)
 
 
 def _recovered(system: System, run: Run, since: Duration) -> float | None:
@@ -151,8 +171,8 @@ def _met(system: System, run: Run) -> NDArray[np.bool_]:
     span = max(1, STRETCH // run.bucket)
     for objective, one in zip(system.objectives, run.objectives, strict=True):
         total, good = _stretches(one.total, span), _stretches(one.good, span)
-        allowed = total * (1 - objective.target)
-        met &= total - good <= allowed + CHANCE_SIGMAS * np.sqrt(allowed)
+        bad = total - good
+        met &= (bad == 0) | (pdtrc(bad - 1, total * (1 - objective.target)) >= CHANCE)
     return met
 
 
@@ -197,8 +217,9 @@ def scalings(run: Run) -> int:
     return sum(event.code in SCALINGS for event in run.events)
 
 
-def _peak(run: Run, service: ServiceName) -> float:
-    """The highest share of worker slots taken, over all regions together."""
+def peak_utilisation(run: Run, service: ServiceName) -> float:
+    """The highest share of worker slots taken, over all regions together, at the end of a
+    bucket."""
     loads = [load for (name, _), load in run.loads.items() if name == service]
     if not loads:
         return 0.0

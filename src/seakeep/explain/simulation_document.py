@@ -9,9 +9,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from seakeep.explain import judge
 from seakeep.model.hdr import Histogram
 from seakeep.model.proof import Estimate, Proof, Report, Verdict
 from seakeep.model.run import Flow, Run, RunEvent
+from seakeep.model.scenario import Scenario
+from seakeep.model.system import System
 from seakeep.model.time import HOUR, in_seconds
 
 FORMAT = "seakeep.simulation/1"
@@ -28,11 +31,11 @@ def document(report: Report) -> Document:
         "revision": report.system.revision,
         "held": report.held,
         "interrupted": report.interrupted,
-        "scenarios": [_scenario(proof) for proof in report.proofs],
+        "scenarios": [_scenario(report.system, proof) for proof in report.proofs],
     }
 
 
-def _scenario(proof: Proof) -> Document:
+def _scenario(system: System, proof: Proof) -> Document:
     scenario = proof.scenario
     return {
         "name": scenario.name,
@@ -45,7 +48,7 @@ def _scenario(proof: Proof) -> Document:
         "peak_utilisation": _estimates(proof.peak_utilisation),
         "scalings": estimate_document(proof.scalings),
         "instance_hours": _estimates(proof.instance_hours),
-        "runs": [_run(run) for run in proof.runs],
+        "runs": [_run(system, scenario, run) for run in proof.runs],
     }
 
 
@@ -64,14 +67,23 @@ def _verdict(verdict: Verdict) -> Document:
     }
 
 
-def _run(run: Run) -> Document:
+def _run(system: System, scenario: Scenario, run: Run) -> Document:
     return {
         "seed": run.seed,
-        "services": {name: _flow(flow) for name, flow in run.services.items()},
         "traffic": {name: _flow(flow) for name, flow in run.traffic.items()},
+        "services": {name: _flow(flow) for name, flow in run.services.items()},
         "objectives": [
-            {"good": int(one.good.sum()), "total": int(one.total.sum())} for one in run.objectives
+            {
+                "what": judge.describe(objective),
+                "good": int(one.good.sum()),
+                "total": int(one.total.sum()),
+            }
+            for objective, one in zip(system.objectives, run.objectives, strict=True)
         ],
+        "detect_s": judge.time_to_detect(scenario, run),
+        "recover_s": judge.time_to_recover(system, scenario, run),
+        "peak_utilisation": {name: judge.peak_utilisation(run, name) for name in system.services},
+        "scalings": judge.scalings(run),
         "instance_hours": {name: spent / HOUR for name, spent in run.instance_ns.items()},
         "steps": run.steps,
         "broken": list(run.broken),

@@ -48,11 +48,11 @@ class Proof:
     """Sorted by seed."""
     verdicts: tuple[Verdict, ...]
     detect: Estimate | None
-    """Seconds from the first fault until a balancer or controller did something about it; None
-    when nobody did, or there is no fault."""
+    """Seconds from the first fault until a balancer or controller did something about it, of those
+    runs in which one did. None when nobody did, or there is no fault."""
     recover: Estimate | None
-    """Seconds from the first fault until every objective was met again for good; None without a
-    fault, or when one never was."""
+    """Seconds from the first fault until every objective was met again for good, of those runs in
+    which they were. None without a fault, or when they never were."""
     peak_utilisation: Mapping[ServiceName, Estimate]
     """Worker slots taken, as a fraction of those of ready instances: the highest bucket."""
     scalings: Estimate

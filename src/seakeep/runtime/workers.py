@@ -7,15 +7,18 @@ the parent, however that ends.
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, Generic, TypeVar
 
 Task = TypeVar("Task")
@@ -118,27 +121,43 @@ def _context(preload: Sequence[str]) -> BaseContext:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(preload))
+    # Ctrl-C is the parent's. The server inherits the mask, and the workers theirs from it, so that
+    # none of them is hit while it is still importing.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
 
 
 def _serve(connection: Connection, work: Work, shared: Any) -> None:
     """The life of a worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's: it kills us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where there is no server to inherit from
     threading.Thread(target=_die_with_parent, daemon=True).start()
     while True:
         try:
             task = connection.recv()
         except (EOFError, ConnectionResetError):
             return
-        answer: tuple[Any, Exception | None, str]
         try:
-            answer = (work(shared, task), None, "")
+            answer = ForkingPickler.dumps((work(shared, task), None, ""))
         except Exception as error:
-            answer = (None, error, traceback.format_exc())
+            answer = _failed(error, traceback.format_exc())
         try:
-            connection.send(answer)
+            connection.send_bytes(answer)
         except (BrokenPipeError, ConnectionResetError):
             return
+
+
+def _failed(error: Exception, trace: str) -> memoryview:
+    """An exception as it is sent; in words where it cannot be sent itself."""
+    try:
+        answer = ForkingPickler.dumps((None, error, trace))
+        pickle.loads(answer)  # noqa: S301  our own
+    except Exception:
+        return ForkingPickler.dumps((None, RuntimeError(f"{type(error).__name__}: {error}"), trace))
+    return answer
 
 
 def _die_with_parent() -> None:

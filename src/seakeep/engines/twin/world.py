@@ -88,6 +88,11 @@ def _loop() -> Any:
     return loop.load()
 
 
+def warm() -> None:
+    """Compile the loop, or load it from Numba's cache, so that worlds find it ready."""
+    _loop()
+
+
 class World:
     """Of one run. All times are ns on one clock; `now` never goes back."""
 
