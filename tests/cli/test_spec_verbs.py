@@ -42,6 +42,20 @@ def test_init_writes_a_system_that_check_accepts(tmp_path: Path) -> None:
     assert checked.stdout.startswith("seakeep.yaml: ok: hello: 2 regions, 4 zones, 4 nodes, ")
 
 
+def test_check_accepts_a_bare_queue_and_up_refuses_it(tmp_path: Path) -> None:
+    (tmp_path / "seakeep.yaml").write_text(
+        "system: queue\nregions: {home: {zones: [a]}}\n"
+        "services: {desk: {work: {time: 10ms}}}\ntraffic: {people: {to: desk, rate: 50/s}}\n"
+    )
+    checked = seakeep(tmp_path, "check")
+    assert (checked.returncode, checked.stderr) == (0, "")
+    refused = seakeep(tmp_path, "up")
+    assert refused.returncode == 2
+    assert "seakeep.yaml:3:12: error: services.desk: there is nothing to run" in refused.stderr
+    assert "hint: write run: and the command that starts it" in refused.stderr
+    assert sorted(os.listdir(tmp_path)) == ["seakeep.yaml"], "nothing was started"
+
+
 def test_init_does_not_overwrite_unless_told_to(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("mine")
     refused = seakeep(tmp_path, "init")

@@ -19,6 +19,11 @@ WORDS = sorted(
         *("readiness", "routes", "path", "headers", "port", "calls", "spread", "steps", "lose"),
         *("kill", "partition", "for", "duration", "work", "time", "env", "x-a", "<<", "web", "a"),
         *("us-east~eu-west", "1s", "99%", "5/s", "64MiB", "even", "web-1", "a/b", "a/b/0", "/"),
+        *("concurrency", "queue", "cpu", "start", "pauses", "every", "warmup", "factor", "leak"),
+        *("sessions", "pages", "think", "patience", "log", "surge", "breaker", "requests", "hedge"),
+        *("errors", "loss", "link", "outage", "deploy", "control", "down", "dns", "stale"),
+        *("expect", "budget", "network", "latency", "jitter", "bandwidth", "per_request"),
+        *("gamma(mean=1ms", "cv=2)", "hdr(seakeep.yaml)", "1Gbps", "none", "calls", "retries"),
         *("lognormal(p50=1ms, p99=2ms)", "95% < 3ms", "{", "&", "*", "on", "null", "~", "0x1"),
     }
 )

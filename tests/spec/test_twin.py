@@ -237,6 +237,18 @@ services: {web: {run: x}}
     )  # fmt: skip
 
 
+def test_an_access_log_must_be_there(tmp_path: Path) -> None:
+    text = QUEUE + "  real: {to: desk, shape: {log: LOG}}\n"
+    for name, wanted in (("none.log", "does not exist"), (".", "is no regular file")):
+        with pytest.raises(SpecError) as caught:
+            load(written(tmp_path, text.replace("LOG", name)))
+        (problem,) = caught.value.problems
+        assert (problem.line, problem.column) == (7, 33)
+        assert problem.message.startswith("traffic.real.shape.log: ")
+        assert problem.message.endswith(wanted)
+        assert problem.hint
+
+
 # --- measured distributions -------------------------------------------------
 
 

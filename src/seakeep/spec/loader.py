@@ -14,6 +14,7 @@ from seakeep.spec.dns_files import check_database
 from seakeep.spec.document import Document
 from seakeep.spec.files import gather
 from seakeep.spec.hdr_files import read_hdr_files
+from seakeep.spec.log_files import check_logs
 from seakeep.spec.messages import key_mark, problems_of
 from seakeep.spec.nodes import Mapping, problem_at
 from seakeep.spec.overrides import override
@@ -55,6 +56,7 @@ def load(path: Path, *, to_run: bool = False, overrides: Texts[str] = ()) -> Loa
         problems += check_database(document, root, folder)
         measured, damaged = read_hdr_files(document, root, folder)
         problems += damaged
+        problems += check_logs(document, root, folder)
         problems += _nothing_to_run(document, root) if to_run else []
     if document is None or any(p.severity is Severity.ERROR for p in problems):
         raise SpecError(tuple(problems))
