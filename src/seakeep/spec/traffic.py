@@ -158,9 +158,9 @@ class TrafficPart(Part):
     origin: Coordinates | None = Field(
         default=None,
         alias="from",
-        description="Where they are: [latitude, longitude] in degrees. Default, in the twin: at "
-        "the service, without a network, DNS or routes between; `seakeep load` then goes to the "
-        "first region's edge, by name.",
+        description="Where they are: [latitude, longitude] in degrees. Default: nowhere; they come "
+        "to the edge that DNS says, or else to that of the first region by name, in the twin "
+        "without a network between, and to a service that needs no routes.",
     )
     to: Name = Field(description="The service.")
     rate: PositiveRate | None = Field(

@@ -46,7 +46,7 @@ class WorkPart(Part):
         description="Time that one request takes, its calls not included: "
         "`lognormal(p50=12ms, p99=60ms)`, `exponential(mean=10ms)`, `erlang(mean=10ms, k=3)`, "
         "`gamma(mean=10ms, cv=2)`, `pareto(min=5ms, alpha=2.5)`; a bare duration is constant; "
-        "`hdr(results.hlog)` is what `seakeep load` measured."
+        "`hdr(results.hlog)` is what `seakeep load --hdr results.hlog` measured (nanoseconds)."
     )
     concurrency: int = Field(
         default=1,
