@@ -14,11 +14,11 @@ from seakeep.explain.report.markup import tag
 from seakeep.explain.report.plots import Curve, plot
 from seakeep.explain.report.scales import HEIGHT, Times, linear, logarithmic, whole
 from seakeep.explain.report.seeds import shown
-from seakeep.explain.report.story import entries, phases
+from seakeep.explain.report.story import Phase, entries, phases, routine
 from seakeep.explain.report.style import DARK, LIGHT
 from seakeep.explain.report.timeline import eventful
 from seakeep.explain.report.topology import layers
-from seakeep.model.run import EventKind, Good, Line, Run
+from seakeep.model.run import EventKind, Good, Line, Run, RunEvent
 from seakeep.model.scenario import Fault, FaultKind, Step
 from seakeep.model.system import Call
 from seakeep.model.time import DAY, HOUR, MILLISECOND, MINUTE, SECOND
@@ -153,6 +153,22 @@ def test_many_events_of_a_kind_are_one_line() -> None:
         (EventKind.ACTION, 1),
     ]
     assert lines[1].subjects[:2] == ("web-0", "web-1")
+
+
+def test_what_is_a_matter_of_course_is_one_line() -> None:
+    pushes = tuple(
+        RunEvent(
+            at=index, kind=EventKind.ACTION, subject=name, code="traffic.endpoints", text="given"
+        )
+        for index, name in enumerate(("web", "web", "catalog"))
+    )
+    starts = tuple(
+        RunEvent(at=9, kind=EventKind.ACTION, subject=name, code="start", text="starts")
+        for name in ("web", "web", "web", "catalog")
+    )
+    phase = Phase(title="", begins=0, ends=10, events=pushes + starts)
+    assert routine(phase) == "balancers were given new endpoints (3)"
+    assert [line.subjects for line in entries(phase)] == [("web (3)", "catalog (1)")]
 
 
 def test_who_is_called_stands_to_the_right_of_who_calls() -> None:

@@ -5,6 +5,7 @@ hundred instances does not drown the one decision that mattered. All of them sta
 their own below.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,16 @@ LINES_MAX = 30
 """Of one phase."""
 LISTED_MAX = 1_500
 """Events in the full list."""
+
+ROUTINE: dict[str, str] = {
+    "traffic.endpoints": "balancers were given new endpoints",
+    "traffic.endpoints.gateway": "gateways were given new endpoints",
+    "dns.answers": "DNS servers were given new answers",
+    "placement.stop.drained": "instances that had drained were stopped",
+    "placement.stop.exited": "instances that had ended were forgotten",
+    "placement.stop.lost": "lost instances were forgotten",
+}
+"""Codes of what follows from a decision that is told already: one line for a phase."""
 
 WHO: dict[EventKind, str] = {
     EventKind.FAULT: "Fault",
@@ -54,6 +65,7 @@ class Entry:
     last: Instant
     text: str
     subjects: tuple[str, ...]
+    """Each once; with how often, when some occur again."""
     count: int
 
 
@@ -80,15 +92,26 @@ def phases(run: Run, faults: Sequence[Span]) -> list[Phase]:
 
 
 def entries(phase: Phase) -> list[Entry]:
-    """Its events, those of one kind and reason together when there are many."""
+    """Its events, those of one kind and reason together when there are many; without those that
+    are a matter of course."""
     alike: dict[tuple[EventKind, str], list[RunEvent]] = {}
     for event in phase.events:
+        if event.code in ROUTINE:
+            continue
         alike.setdefault((event.kind, event.code), []).append(event)
     found: list[Entry] = []
     for (kind, _), events in alike.items():
         apart = kind in (EventKind.FAULT, EventKind.HEAL) or len(events) <= ALONE_MAX
         found += [_entry([event]) for event in events] if apart else [_entry(events)]
     return sorted(found, key=lambda entry: entry.first)
+
+
+def routine(phase: Phase) -> str:
+    """What was done in it as a matter of course: `balancers were given new endpoints (13)`."""
+    counts = Counter(event.code for event in phase.events if event.code in ROUTINE)
+    return words.listed(
+        [f"{said} ({counts[code]})" for code, said in ROUTINE.items() if counts[code]]
+    )
 
 
 def story(on: Stage) -> Markup:
@@ -121,6 +144,9 @@ def _phase(on: Stage, phase: Phase) -> Markup:
     items = [_item(line) for line in lines[:LINES_MAX]]
     if len(lines) > LINES_MAX:
         items.append(tag("li", f"… and {len(lines) - LINES_MAX} lines more: see all events."))
+    followed = routine(phase)
+    if followed:
+        items.append(tag("li", f"As a matter of course, {followed}.", class_="quiet"))
     if not items:
         items = [tag("li", "Nobody did anything.", class_="quiet")]
     return tag(
@@ -161,9 +187,16 @@ def _entry(events: Sequence[RunEvent]) -> Entry:
         first=events[0].at,
         last=events[-1].at,
         text=events[0].text,
-        subjects=tuple(dict.fromkeys(event.subject for event in events)),
+        subjects=_subjects([event.subject for event in events]),
         count=len(events),
     )
+
+
+def _subjects(names: Sequence[str]) -> tuple[str, ...]:
+    counts = Counter(names)
+    if len(counts) == len(names):
+        return tuple(counts)
+    return tuple(f"{name} ({count})" for name, count in counts.items())
 
 
 def _digest(on: Stage, phase: Phase) -> str:
