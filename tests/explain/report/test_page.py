@@ -174,7 +174,7 @@ def test_it_says_in_words_what_broke_and_by_how_much() -> None:
     assert "1 of 3 scenarios breaks: region-loss." in said
     assert (
         "Broken. web promises that 99.9% of requests are answered without an error; on average "
-        "98.67% did, and the worst run (seed 1) was 1.24 points short." in said
+        "98.67% were, and the worst run (seed 1) was 1.24 points short." in said
     )
     held = Tree(render(small.report())).said
     assert "Yes: everything that was promised holds." in held
@@ -229,9 +229,12 @@ def test_a_scenario_that_may_use_up_some_budget_is_told_so() -> None:
     proof = replace(proof, verdicts=(verdict, nobody), recover=Estimate(mean=21.0, runs=1))
     said = Tree(render(small.report(proof, of=system))).said
     assert (
-        "to keep within its part of the error budget, web needs that 97.841% of requests are "
-        "answered without an error" in said
+        "web promises that 99.9% of requests are answered without an error, and may spend 5% of "
+        "its error budget for 30d here; on average 99.94% were, and the worst run (seed 1) spent "
+        "0.04%." in said
     )
+    assert "at most 5% of its budget" in said
+    assert "0.04% of its budget, seed 1" in said
     assert "no requests" in said
     assert "21.0s in 1 of 3 runs" in said
     assert "5% of the objective's error budget" in said

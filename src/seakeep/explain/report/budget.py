@@ -34,7 +34,11 @@ def _plot(on: Stage, index: int, objective: Objective) -> Markup:
     curve = Curve(name="bad so far", values=values, style="s0", band=band, hint=hint)
     greatest = max(series.highest(values), 0.0 if band is None else series.highest(band[1]))
     return on.plot(
-        ["Bad requests so far, of those that ", tag("b", describe(objective)), " allows"],
+        [
+            "Bad requests so far, of those that ",
+            tag("b", describe(objective)),
+            f" allows: {hint}",
+        ],
         curve,
         scale=linear(max(1.0, greatest), lambda share: f"{share * 100:,.4g}%"),
         label=f"Error budget of {describe(objective)} spent over time: {hint}",

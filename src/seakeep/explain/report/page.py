@@ -5,7 +5,7 @@ A pure function of what was found out: the same report gives the same bytes.
 
 from collections.abc import Sequence
 
-from seakeep.explain.report import budget, seeds, verdicts, words
+from seakeep.explain.report import budget, seeds, sentences, verdicts, words
 from seakeep.explain.report.comparison import comparison
 from seakeep.explain.report.distributions import distributions
 from seakeep.explain.report.faults import spans
@@ -122,7 +122,7 @@ def _overview(report: Report) -> Markup | None:
             "tr",
             tag("th", tag("a", proof.scenario.name, href=f"#{_id(index)}"), scope="row"),
             tag("td", verdicts.badge(proof.held) if proof.runs else "not run"),
-            tag("td", _shortly(proof)),
+            tag("td", sentences.shortly(proof)),
         )
         for index, proof in enumerate(report.proofs)
     ]
@@ -148,20 +148,6 @@ def _overview(report: Report) -> Markup | None:
     )
 
 
-def _shortly(proof: Proof) -> str:
-    if not proof.runs:
-        return "no run has ended"
-    if any(run.broken for run in proof.runs):
-        return "something happened that must never happen"
-    broken = [verdict for verdict in proof.verdicts if not verdict.held]
-    if broken:
-        return "; ".join(f"{verdict.what}: {verdicts.gap(verdict)}" for verdict in broken[:3])
-    if not proof.verdicts:
-        return "nothing was expected"
-    closest = verdicts.closest(proof.verdicts)
-    return f"closest to its limit: {closest.what}, {verdicts.gap(closest)}"
-
-
 # --- one scenario --------------------------------------------------------------------
 
 
@@ -175,7 +161,7 @@ def _scenario(report: Report, index: int, proof: Proof) -> Markup:
     )
     parts: Sequence[Markup | None] = [
         head,
-        verdicts.headline(proof),
+        sentences.headline(proof),
         verdicts.invariants(proof.runs),
         _done(proof),
     ]

@@ -150,7 +150,14 @@ def _arrow(origin: Box, target: Box, label: str) -> Markup:
     head = f"M{x2},{y2}l-8,-4v8z"
     text = None
     if label:
-        text = tag("text", label, class_="label", x=x2 - 14, y=y2 - 8, text_anchor="end")
+        text = tag(
+            "text",
+            label,
+            class_="label",
+            x=x2 - 14,
+            y=y2 + 18 if y2 > y1 else y2 - 8,
+            text_anchor="end",
+        )
     return Markup(
         tag("path", class_="arrow", d=way) + tag("path", class_="head", d=head) + (text or "")
     )

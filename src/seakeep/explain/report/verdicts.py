@@ -1,4 +1,4 @@
-"""Whether a scenario's expectations hold: the headline in plain words, and the tables."""
+"""Whether a scenario's expectations hold, in tables."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from seakeep.explain.report.tables import estimate
 from seakeep.explain.report.tables import table as figures
 from seakeep.model.proof import Estimate, Proof, Verdict
 from seakeep.model.run import Run
-from seakeep.model.system import Objective, ObjectiveKind
+from seakeep.model.scenario import Scenario
 from seakeep.model.time import SECOND
 from seakeep.model.units import format_duration, format_percent
 
@@ -21,109 +21,12 @@ def badge(held: bool) -> Markup:
     return tag("span", tag("span", sign, aria_hidden="true"), f" {word}", class_=f"badge {kind}")
 
 
-# --- in a sentence or two ---------------------------------------------------------
-
-
-def headline(proof: Proof) -> Markup:
-    """What came of a scenario, by how much."""
-    said = _said(proof)
-    kind = "" if not proof.runs else "held" if proof.held else "broken"
-    return tag("p", said, class_=f"headline {kind}")
-
-
-def _said(proof: Proof) -> Content:
-    if not proof.runs:
-        return "No run of this scenario has ended, so nothing is known."
-    broken = [verdict for verdict in proof.verdicts if not verdict.held]
-    invariants = sum(bool(run.broken) for run in proof.runs)
-    if broken:
-        rest = len(broken) - 1
-        more = (
-            f" And {words.counted(rest, 'more expectation')} broke: see the table." if rest else ""
-        )
-        return [tag("strong", "Broken."), " ", told(broken[0]), more]
-    if invariants:
-        return [
-            tag("strong", "Broken."),
-            f" Something happened that must never happen, in {words.counted(invariants, 'run')}.",
-        ]
-    if not proof.verdicts:
-        return "Nothing was expected of this scenario, so nothing could break: see the figures."
-    return [tag("strong", "Held."), f" {_all_held(proof)} ", _closest(proof)]
-
-
-def _all_held(proof: Proof) -> str:
-    runs, many = len(proof.runs), len(proof.verdicts)
-    each = "its one run" if runs == 1 else f"each of {runs} runs"
-    if many == 1:
-        return f"The one expectation is met in {each}."
-    return f"{'Both' if many == 2 else f'All {many}'} expectations are met in {each}."
-
-
-def closest(verdicts: Sequence[Verdict]) -> Verdict:
-    """The one with the least to spare, relative to what could be."""
-    return min(verdicts, key=_slack)
-
-
-def _closest(proof: Proof) -> str:
-    lead = "" if len(proof.verdicts) == 1 else "Closest to its limit: "
-    return lead + told(closest(proof.verdicts))
-
-
-def _slack(verdict: Verdict) -> float:
-    if not verdict.measured.runs:
-        return math.inf
-    room = 1 - verdict.target if verdict.objective is not None else verdict.target
-    return verdict.margin / room if room > 0 else math.inf
-
-
-def told(verdict: Verdict) -> str:
-    """One verdict as a sentence."""
-    seed = "" if verdict.worst_seed is None else f" (seed {verdict.worst_seed})"
-    objective = verdict.objective
-    if objective is None:
-        return f"{verdict.what}: {_recovered(verdict, seed)}"
-    if not verdict.measured.runs:
-        return f"{verdict.what}: there were no requests to judge it by."
-    if verdict.target == objective.target:
-        asked = f"{objective.service} promises that {format_percent(objective.target)} of requests"
-    else:
-        asked = (
-            f"to keep within its part of the error budget, {objective.service} needs that "
-            f"{target(verdict)} of requests"
-        )
-    return (
-        f"{asked} {_good(objective)}; on average {amount_of(verdict, verdict.measured.mean)} did, "
-        f"and the worst run{seed} was {gap(verdict)}."
-    )
-
-
-def _good(objective: Objective) -> str:
-    if objective.kind is ObjectiveKind.LATENCY and objective.threshold is not None:
-        return f"are answered well within {format_duration(objective.threshold)}"
-    return "are answered without an error"
-
-
-def _recovered(verdict: Verdict, seed: str) -> str:
-    limit = words.seconds(verdict.target)
-    if not math.isfinite(verdict.margin) or not math.isfinite(verdict.measured.mean):
-        return f"in the worst run{seed} it never came, and {limit} were allowed."
-    worst = words.seconds(verdict.target - verdict.margin)
-    if verdict.margin < 0:
-        late = words.seconds(-verdict.margin)
-        return f"the worst run{seed} took {worst}, {late} longer than allowed."
-    return f"the worst run{seed} took {worst}, of the {limit} that are allowed."
-
-
-# --- tables -----------------------------------------------------------------------
-
-
 def table(proof: Proof) -> Markup:
     if not proof.verdicts:
         return tag("p", "No objective or recovery is stated for it.", class_="note")
     spread = any(verdict.measured.low is not None for verdict in proof.verdicts)
     names = ("Expectation", "Outcome", "Target", "Measured", "Worst run", "Error budget used")
-    rows = [tag("tr", _cells(verdict)) for verdict in proof.verdicts]
+    rows = [tag("tr", _cells(verdict, proof.scenario)) for verdict in proof.verdicts]
     note = (
         f"Measured: means over {len(proof.runs)} runs, and below each where the true mean is, with "
         "95% confidence. An expectation holds when it does in every run."
@@ -140,23 +43,23 @@ def table(proof: Proof) -> Markup:
     return Markup(tag("div", shown, class_="scroll") + tag("p", note, class_="note"))
 
 
-def _cells(verdict: Verdict) -> list[Markup]:
+def _cells(verdict: Verdict, scenario: Scenario) -> list[Markup]:
     return [
         tag("th", verdict.what, scope="row"),
         tag("td", badge(verdict.held)),
-        tag("td", target(verdict)),
+        tag("td", _target(verdict, scenario)),
         tag("td", measured(verdict)),
-        tag("td", _worst(verdict)),
+        tag("td", _worst(verdict, scenario)),
         tag("td", _budget(verdict)),
     ]
 
 
-def target(verdict: Verdict) -> str:
+def _target(verdict: Verdict, scenario: Scenario) -> str:
     if verdict.objective is None:
         return format_duration(round(verdict.target * SECOND))
-    if verdict.target == verdict.objective.target:
-        return format_percent(verdict.target)
-    return words.percent(verdict.target, words.digits_of(verdict.target))
+    if scenario.budget is not None:
+        return f"at most {words.percent(scenario.budget, 0)} of its budget"
+    return format_percent(verdict.target)
 
 
 def measured(verdict: Verdict) -> Content:
@@ -169,12 +72,24 @@ def amount_of(verdict: Verdict, amount: float) -> str:
     """In the verdict's own unit."""
     if verdict.objective is None:
         return words.seconds(amount)
-    return words.share(min(1.0, max(0.0, amount)), verdict.target)
+    return words.share(min(1.0, max(0.0, amount)), verdict.objective.target)
 
 
-def _worst(verdict: Verdict) -> str:
+def _worst(verdict: Verdict, scenario: Scenario) -> str:
     seed = "" if verdict.worst_seed is None else f", seed {verdict.worst_seed}"
-    return gap(verdict) + seed
+    used = spent(verdict, scenario)
+    return (gap(verdict) if used is None else f"{words.budget(used)} of its budget") + seed
+
+
+def spent(verdict: Verdict, scenario: Scenario) -> float | None:
+    """Of a verdict on what the scenario may spend of an error budget: the share of it, over the
+    objective's whole window, that the worst run used up. None of other verdicts."""
+    objective = verdict.objective
+    if scenario.budget is None or objective is None or not verdict.measured.runs:
+        return None
+    bad = 1 - (verdict.target + verdict.margin)
+    over = objective.window / max(scenario.duration, 1)
+    return max(0.0, bad) / max(1 - objective.target, 1e-12) / over
 
 
 def gap(verdict: Verdict) -> str:
@@ -186,7 +101,7 @@ def gap(verdict: Verdict) -> str:
     if verdict.objective is None:
         size, side = words.seconds(abs(verdict.margin)), ("to spare", "too long")
     else:
-        size, side = words.points(verdict.margin, verdict.target), ("to spare", "short")
+        size, side = words.points(verdict.margin, verdict.objective.target), ("to spare", "short")
     return f"{size} {side[verdict.margin < 0]}"
 
 
