@@ -14,8 +14,8 @@ from seakeep.engines.local.state import ForeignStateError, StateError
 from seakeep.runtime.control import ControlError
 
 VERBS = (
-    "init", "check", "schema", "up", "down", "status", "rollout", "logs", "explain", "load",
-    "inject", "drain", "undrain", "replay",
+    "init", "check", "schema", "simulate", "up", "down", "status", "rollout", "logs", "explain",
+    "load", "inject", "drain", "undrain", "replay",
 )  # fmt: skip
 """In the order of `seakeep --help`; the module and its function, or its `app`, are called so."""
 

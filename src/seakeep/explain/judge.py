@@ -51,14 +51,14 @@ def judge(system: System, scenario: Scenario, runs: Sequence[Run]) -> Proof:
         detect=_known(time_to_detect(scenario, run) for run in ordered),
         recover=_known(time_to_recover(system, scenario, run) for run in ordered),
         peak_utilisation=_by_service(system, ordered, peak_utilisation),
-        scalings=estimate([float(scalings(run)) for run in ordered]),
+        scalings=estimate([float(scalings(run)) for run in ordered], least=0),
         instance_hours=_by_service(system, ordered, _instance_hours),
     )
 
 
-def estimate(values: Sequence[float]) -> Estimate:
-    """The mean and its interval, by Student's t; exact figures have one of no width. Of nothing:
-    0, of no run."""
+def estimate(values: Sequence[float], least: float = -math.inf, most: float = math.inf) -> Estimate:
+    """The mean and its interval, by Student's t, cut off at the least and the most that the figure
+    can be; exact figures have one of no width. Of nothing: 0, of no run."""
     runs = len(values)
     if not runs:
         return Estimate(mean=0.0, runs=0)
@@ -67,7 +67,8 @@ def estimate(values: Sequence[float]) -> Estimate:
         return Estimate(mean=mean, runs=runs)
     spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (runs - 1))
     half = _quantile(runs - 1) * spread / math.sqrt(runs)
-    return Estimate(mean=mean, low=mean - half, high=mean + half, runs=runs)
+    low, high = max(least, mean - half), min(most, mean + half)
+    return Estimate(mean=mean, low=low, high=high, runs=runs)
 
 
 def _quantile(freedom: int) -> float:
@@ -78,7 +79,7 @@ def _quantile(freedom: int) -> float:
 def _known(values: Iterable[float | None]) -> Estimate | None:
     """Of those runs that have a value, `runs` says how many; None when none has."""
     known = [value for value in values if value is not None]
-    return estimate(known) if known else None
+    return estimate(known, least=0) if known else None
 
 
 # --- objectives ---------------------------------------------------------------
@@ -98,7 +99,6 @@ def _objective(
     what, target = describe(objective), objective.target
     over = objective.window / scenario.duration
     if scenario.budget is not None:
-        what += f", {format_percent(scenario.budget)} of its budget"
         target = max(0.0, 1 - scenario.budget * (1 - objective.target) * over)
     good = {run.seed: _fraction(run.objectives[index]) for run in runs}
     asked = {seed: fraction for seed, fraction in good.items() if fraction is not None}
@@ -113,9 +113,9 @@ def _objective(
         objective=objective,
         held=asked[worst] >= target,
         target=target,
-        measured=estimate(list(asked.values())),
+        measured=estimate(list(asked.values()), least=0, most=1),
         margin=asked[worst] - target,
-        budget=estimate(used),
+        budget=estimate(used, least=0),
         worst_seed=worst,
     )
 
@@ -203,7 +203,7 @@ def _recovery(
         objective=None,
         held=took[worst] <= target,
         target=target,
-        measured=estimate(list(took.values())),
+        measured=estimate(list(took.values()), least=0),
         margin=target - took[worst],
         worst_seed=worst,
     )
@@ -235,4 +235,6 @@ def _instance_hours(run: Run, service: ServiceName) -> float:
 def _by_service(
     system: System, runs: Sequence[Run], figure: Callable[[Run, ServiceName], float]
 ) -> Mapping[ServiceName, Estimate]:
-    return {name: estimate([figure(run, name) for run in runs]) for name in system.services}
+    return {
+        name: estimate([figure(run, name) for run in runs], least=0) for name in system.services
+    }

@@ -93,11 +93,15 @@ def spent(verdict: Verdict, scenario: Scenario) -> float | None:
 
 
 def gap(verdict: Verdict) -> str:
-    """How far the worst run is from the target: `1.24 points short`, `33.5 s to spare`."""
+    """How far the worst run is from the target: `1.24 points short`, `33.5 s to spare`. Where the
+    scenario may use up some error budget: `at 40% of the budget it may use`."""
     if not verdict.measured.runs:
         return words.NOTHING
     if not math.isfinite(verdict.margin):
         return "never"
+    if verdict.objective is not None and verdict.target != verdict.objective.target:
+        may = 1 - verdict.target
+        return f"at {words.budget((may - verdict.margin) / may)} of the budget it may use"
     if verdict.objective is None:
         size, side = words.seconds(abs(verdict.margin)), ("to spare", "too long")
     else:

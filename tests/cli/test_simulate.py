@@ -1,0 +1,167 @@
+"""`seakeep simulate` as one types it: what it prints, its exit codes, the same bytes every time."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+DEADLINE_S = 240
+"""The first run on a machine compiles the simulator."""
+QUEUE = """
+system: queue
+regions: {here: {zones: [a]}}
+traffic:
+  clients: {to: desk, rate: 40/s}
+services:
+  desk:
+    work: {time: exponential(mean=20ms), concurrency: 1}
+    retries: {attempts: 0}
+objectives:
+  - {service: desk, availability: 99%}
+scenarios:
+  calm: {duration: 30s, warmup: 5s}
+  busy:
+    duration: 30s
+    steps: [{at: 10s, surge: {traffic: clients, factor: 2}, for: 5s}]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "seakeep.yaml").write_text(QUEUE)
+    return tmp_path
+
+
+def seakeep(folder, *arguments, hash_seed="0"):
+    return subprocess.run(
+        [sys.executable, "-m", "seakeep.cli.main", "simulate", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONHASHSEED": hash_seed, "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+    )
+
+
+def found(folder, *arguments, **more):
+    done = seakeep(folder, "--json", *arguments, **more)
+    assert done.returncode in (0, 1), done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_system_that_holds(folder):
+    done = seakeep(folder, "--seeds", "2")
+    assert done.returncode == 0, done.stderr
+    assert "calm (30s, 2 seeds): held" in done.stdout
+    assert "busy (30s, 2 seeds): held" in done.stdout
+    assert "desk availability 99%" in done.stdout
+    assert "noticed" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_broken_objective_is_exit_code_1(folder):
+    broken = ("--set", "services.desk.work.errors=10%", "--seeds", "1", "--scenario", "calm")
+    done = seakeep(folder, *broken)
+    assert done.returncode == 1, done.stderr
+    assert "calm (30s, 1 seed): broken" in done.stdout
+
+
+def test_the_document_has_what_its_page_says(folder):
+    document = found(folder, "--scenario", "calm", "--seeds", "2", "--seed", "7")
+    assert document["format"] == "seakeep.simulation/1"
+    assert document["held"]
+    (calm,) = document["scenarios"]
+    assert [run["seed"] for run in calm["runs"]] == [7, 8]
+    (verdict,) = calm["verdicts"]
+    assert verdict["what"] == "desk availability 99%"
+    assert verdict["measured"]["runs"] == 2
+    flow = calm["runs"][0]["traffic"]["clients"]
+    ended = ("ok", "failed", "rejected", "timed_out", "in_flight")
+    assert flow["requests"] == sum(flow[name] for name in ended) > 900
+    assert set(flow["latency_s"]) == {"mean", "p50", "p90", "p99", "p99_9", "max"}
+    assert 0.02 < flow["latency_s"]["p50"] <= flow["latency_s"]["p99"] <= flow["latency_s"]["max"]
+    assert flow["queue_wait_s"]["mean"] < flow["latency_s"]["mean"]
+    page = Path(__file__).parents[2] / "docs" / "reference" / "simulation-json.md"
+    described = page.read_text()
+    for name in (*document, *calm, *verdict, *calm["runs"][0], *flow):
+        assert name in described, name
+
+
+def test_the_same_bytes_again_and_under_another_hash_seed(folder):
+    few = ("--json", "--seeds", "2", "--duration", "10s")
+    first = seakeep(folder, *few, "--jobs", "2").stdout
+    assert first == seakeep(folder, *few, "--jobs", "1", hash_seed="12345").stdout
+    assert len(json.loads(first)["scenarios"]) == 2
+
+
+def test_what_is_wrong_is_said_at_once_and_is_exit_code_2(folder):
+    done = seakeep(folder, "--scenario", "clam", "--scenario", "bizy")
+    assert done.returncode == 2
+    assert "there is no scenario 'clam'" in done.stderr
+    assert "did you mean calm?" in done.stderr
+    assert "there is no scenario 'bizy'" in done.stderr
+    done = seakeep(folder, "--set", "services.desk.replicas.max=20")
+    assert done.returncode == 2
+    assert "desk" in done.stderr
+    assert seakeep(folder, "--duration", "fast").returncode == 2
+    assert seakeep(folder, "--report", "nowhere/report.html").returncode == 2
+    (folder / "seakeep.yaml").write_text("system: queue\n")
+    assert seakeep(folder).returncode == 2
+
+
+def test_what_cannot_be_stable_is_explained_before_it_runs(folder):
+    rate = ("--set", "traffic.clients.rate=80/s", "--scenario", "calm", "--duration", "5s")
+    done = seakeep(folder, *rate, "--seeds", "1")
+    assert done.returncode in (0, 1)
+    assert "desk" in done.stderr
+    assert "80" in done.stderr
+
+
+def test_two_specs_are_compared_by_the_same_chance(folder):
+    (folder / "other.yaml").write_text(QUEUE.replace("concurrency: 1", "concurrency: 2"))
+    few = ("--compare", "other.yaml", "--scenario", "calm", "--seeds", "4", "--duration", "20s")
+    document = found(folder, *few)
+    assert document["format"] == "seakeep.comparison/1"
+    figures = {one["what"]: one for one in document["differences"]}
+    faster = figures["clients p50"]
+    assert faster["difference"]["low"] > 0, "one desk is slower than two, for certain"
+    assert faster["this"]["mean"] - faster["other"]["mean"] == pytest.approx(
+        faster["difference"]["mean"]
+    )
+    shown = seakeep(folder, *few).stdout
+    assert "clients p99" in shown
+
+
+def test_a_report_is_written_whole(folder):
+    done = seakeep(folder, "--seeds", "1", "--duration", "10s", "--report", "report.html")
+    assert done.returncode == 0, done.stderr
+    page = (folder / "report.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert "calm" in page
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".report")] == []
+
+
+def test_ctrl_c_tells_what_has_finished(folder):
+    command = [sys.executable, "-m", "seakeep.cli.main", "simulate", "--json", "--jobs", "1",
+               "--seeds", "10000", "--scenario", "calm"]  # fmt: skip
+    running = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        seakeep(folder, "--seeds", "1", "--scenario", "calm")  # by then it is well under way
+        time.sleep(2)
+        running.send_signal(signal.SIGINT)
+        stdout, stderr = running.communicate(timeout=DEADLINE_S)
+    finally:
+        running.kill()
+    assert running.returncode == 130
+    assert "interrupted" in stderr
+    assert "Traceback" not in stderr
+    document = json.loads(stdout)
+    assert document["interrupted"]
+    assert 0 < len(document["scenarios"][0]["runs"]) < 10000
