@@ -53,6 +53,11 @@ def test_breakers_hold_where_calls_begin_and_nowhere_else(tmp_path: Path) -> Non
     assert all("retry_budget" in one for one in found.values())
 
 
+def test_a_budget_of_all_requests_is_no_bound(tmp_path: Path) -> None:
+    bounds = thresholds(system_of(tmp_path, "retries: {attempts: 1, budget: 100%}"))["web"]
+    assert (bounds["max_retries"], bounds.get("retry_budget")) == (UNLIMITED, None)
+
+
 def test_requests_of_a_tcp_service_are_connections(tmp_path: Path) -> None:
     fields = "protocol: tcp, breaker: {requests: 7}"
     text = SPEC.replace("{path: /}", "{port: 5432}").replace("FIELDS", fields)
@@ -72,6 +77,13 @@ def test_only_what_may_be_sent_twice_is_hedged(tmp_path: Path, hedge: bool) -> N
     assert twice["retry_policy"]["per_try_timeout"] == "0.100000000s"
     assert twice.get("hedge_policy") == ({"hedge_on_per_try_timeout": True} if hedge else None)
     assert "hedge_policy" not in once
+
+
+def test_500_is_sent_again_only_when_asked_for_and_where_it_may_be(tmp_path: Path) -> None:
+    for fields, there in (("{attempts: 1}", False), ("{attempts: 1, on: 5xx}", True)):
+        twice, once = routes(system_of(tmp_path, f"retries: {fields}"))
+        assert ("5xx" in twice["retry_policy"]["retry_on"].split(",")) is there
+        assert "5xx" not in once["retry_policy"]["retry_on"]
 
 
 def test_no_timeout_is_no_timeout_of_a_try_either(tmp_path: Path) -> None:

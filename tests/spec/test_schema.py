@@ -40,7 +40,7 @@ services:
       liveness: {exec: x y, timeout: 1s, failures: 3, successes: 1}
     routes: [{host: "*.example", path: /, headers: {x-a: 1}}]
     balance: {policy: ring_hash, header: x-a, prefer: zone, slow_start: 10s, panic: 40%}
-    retries: {attempts: 1, budget: 20%, per_try: 300ms, hedge: true, methods: [GET]}
+    retries: {attempts: 1, budget: 20%, per_try: 300ms, hedge: true, on: 5xx, methods: [GET]}
     breaker: {requests: 100, pending: 50}
     timeout: none
     limit: {rate: 500/s, burst: 10}

@@ -194,7 +194,7 @@ services:
   web:
     run: x
     timeout: none
-    retries: {attempts: 1, per_try: 100ms, hedge: true}
+    retries: {attempts: 1, per_try: 100ms, hedge: true, on: 5xx}
     breaker: {requests: 100, pending: 50}
     calls: {one: 1, two: {per_request: 2.5, parallel: true}, many: {parallel: true}}
   one: {run: x, retries: 0, timeout: 2s, breaker: {pending: 3}}
@@ -203,7 +203,7 @@ services:
 """,
     ).services
     web = services["web"]
-    assert (web.timeout, web.retries.hedge) == (0, True)
+    assert (web.timeout, web.retries.hedge, web.retries.server_errors) == (0, True, True)
     assert web.breaker == Breaker(requests=100, pending=50)
     assert web.calls == (
         Call(service="one", per_request=1.0),

@@ -172,11 +172,13 @@ class Retries:
     attempts: int = 2
     """Retries after the first try."""
     budget_fraction: float = 0.2
-    """Retries in flight, at most, as a fraction of the requests in flight."""
+    """Retries in flight, at most, as a fraction of the requests in flight; 1: without a bound."""
     per_try_timeout: Duration | None = None
     hedge: bool = False
     """A try that has taken `per_try_timeout` goes on while the next is sent beside it; the first
     answer counts, and ends the others."""
+    server_errors: bool = False
+    """An answer of 500 is retried as 502, 503 and 504 are (Envoy's `5xx`)."""
     methods: tuple[str, ...] = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE")
     """Methods that may be sent twice (RFC 9110 §9.2.2: idempotent). Others are retried only
     when nothing of the request can have reached an instance."""

@@ -162,6 +162,7 @@ def _service(
             budget_fraction=part.retries.budget,
             per_try_timeout=part.retries.per_try,
             hedge=part.retries.hedge,
+            server_errors=part.retries.on == "5xx",
             methods=tuple(part.retries.methods),
         ),
         limit=tuple(limit.limit() for limit in part.limit),

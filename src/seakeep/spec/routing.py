@@ -138,15 +138,23 @@ class RetriesPart(Part):
         default=2, ge=0, le=10, description="Retries after the first try. Default 2; 0 for none."
     )
     budget: Fraction = Field(
-        default=0.2, description="Retries in flight at most, of requests in flight. Default 20%."
+        default=0.2,
+        description="Retries in flight at most, of requests in flight; ten are always allowed. "
+        "`100%`: no bound. Default 20%.",
     )
     per_try: PositiveSpan | None = Field(
-        default=None, description="Time for one try. Default: only the whole timeout counts."
+        default=None, description="Time for one try. Default: half of the service's `timeout`."
     )
     hedge: bool = Field(
         default=False,
         description="Whether a try that has taken `per_try` goes on while the next is sent beside "
         "it; the first answer counts. Default false: it is given up.",
+    )
+    on: Literal["gateway", "5xx"] = Field(
+        default="gateway",
+        description="What is sent again. `gateway`: what got no answer, and 502, 503 and 504. "
+        "`5xx`: 500 too, which the next instance may answer as well, where it is a bug. Default "
+        "gateway.",
     )
     methods: list[Annotated[str, AfterValidator(_method)]] = Field(
         default=["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"],

@@ -67,7 +67,9 @@ class WorkPart(Part):
         "the instance does not notice, and works for nothing.",
     )
     errors: Fraction = Field(
-        default=0.0, description="Requests that are answered with 500: `0.1%`. Default none."
+        default=0.0,
+        description="Requests that are answered with 500: `0.1%`; balancers send them again where "
+        "`retries` has `on: 5xx`. Default none.",
     )
     cpu: Cpu | None = Field(
         default=None,

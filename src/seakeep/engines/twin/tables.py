@@ -286,7 +286,10 @@ def _policy(t: Tables, row: Any, service: Service) -> None:
     row["attempts"] = retries.attempts if http else retries.attempts + bool(retries.attempts)
     row["budget"] = retries.budget_fraction
     repeats = http and "GET" in retries.methods
+    row["hedge"] = retries.hedge
     row["retriable"] = RETRIABLE if repeats else 1 << words.REFUSED
+    if repeats and retries.server_errors:
+        row["retriable"] |= 1 << words.ERROR
     row["timer"] = row["try_timer"] = -1
     if http and service.timeout:
         row["timer"] = len(t.span_timers)

@@ -238,16 +238,19 @@ def _limits(service: Service, name: str) -> Json:
     breaker = Breaker() if is_gateway(name) else service.breaker
     requests = breaker.requests or UNLIMITED
     http = service.workload.protocol is Protocol.HTTP
-    return {
+    bounds: Json = {
         "max_connections": UNLIMITED if http else requests,
         "max_pending_requests": breaker.pending or UNLIMITED,
         "max_requests": requests if http else UNLIMITED,
-        "retry_budget": {
-            "budget_percent": {"value": service.retries.budget_fraction * 100},
-            # Or else a quiet service could not retry at all.
-            "min_retry_concurrency": 10,
-        },
     }
+    if service.retries.budget_fraction >= 1:
+        return {**bounds, "max_retries": UNLIMITED}
+    budget = {
+        "budget_percent": {"value": service.retries.budget_fraction * 100},
+        # Or else a quiet service could not retry at all.
+        "min_retry_concurrency": 10,
+    }
+    return {**bounds, "retry_budget": budget}
 
 
 def _http_options() -> Json:

@@ -19,9 +19,9 @@ from seakeep.model.time import MILLISECOND, Duration
 RETRY_BACK_OFF = {"base_interval": "0.010s", "max_interval": "0.200s"}
 
 RETRY_IDEMPOTENT = "connect-failure,refused-stream,reset,reset-before-request,gateway-error"
-"""gateway-error is 502, 503, 504 and a timeout of one try. 500 is left out: it is what a bug
-answers, and the next instance has the same bug. 503 may be an instance shedding load; the
-retry budget keeps such retries from feeding the overload."""
+"""gateway-error is 502, 503, 504 and a timeout of one try. 500 is left out, unless the spec asks
+for it: it is what a bug answers, and the next instance has the same bug. 503 may be an instance
+shedding load; the retry budget keeps such retries from feeding the overload."""
 
 RETRY_ANY = "connect-failure,refused-stream,reset-before-request"
 
@@ -104,7 +104,8 @@ def _entries(service: Service, cluster: str, route: Route) -> list[Json]:
     idempotent = {"name": ":method", "string_match": {"safe_regex": {"regex": methods}}}
     entries = [_entry(service, cluster, match, headers, _retry_policy(service, RETRY_ANY))]
     if service.retries.methods:
-        policy = _retry_policy(service, RETRY_IDEMPOTENT)
+        more = ",5xx" if service.retries.server_errors else ""
+        policy = _retry_policy(service, RETRY_IDEMPOTENT + more)
         if (per_try := per_try_timeout(service)) is not None:
             policy["per_try_timeout"] = duration(per_try)
         entries.insert(0, _entry(service, cluster, match, [*headers, idempotent], policy))

@@ -190,7 +190,8 @@ def _try_again(w: Any, s: int, code: int) -> bool:
     if span.retrying:
         span.retrying = 0
         cluster.retries -= 1
-    if cluster.retries >= max(RETRIES_MIN, int(service.budget * cluster.active)):
+    most = max(RETRIES_MIN, int(service.budget * cluster.active))
+    if service.budget < 1.0 and cluster.retries >= most:
         return False
     span.retrying = 1
     cluster.retries += 1
