@@ -87,7 +87,7 @@ def simulate(
 
       seakeep simulate --scenario region-loss --seeds 20 --report report.html
 
-      seakeep simulate --set services.web.replicas.max=20 --set traffic.browsers.rate=500/s
+      seakeep simulate --set services.web.replicas.max=20
 
       seakeep simulate --compare seakeep.before.yaml
 

@@ -10,6 +10,7 @@ from rich.text import Text
 from seakeep.cli import output
 from seakeep.explain.compare import Difference, differences
 from seakeep.explain.report import verdicts, words
+from seakeep.model.hdr import merged
 from seakeep.model.proof import Estimate, Proof, Report, Verdict
 from seakeep.model.units import format_duration, format_percent
 
@@ -32,7 +33,12 @@ def show(report: Report) -> None:
             output.data("")
         output.data(_head(proof))
         if proof.verdicts:
+            output.data("")
             output.table(_verdicts(proof))
+        if proof.runs and proof.runs[0].traffic:
+            output.data("")
+            output.table(_traffic(proof))
+            output.data("")
         for line in _figures(proof):
             output.data(line)
         for alarm in _invariants(proof):
@@ -62,6 +68,34 @@ def _verdicts(proof: Proof) -> Table:
             _measured(verdict),
             verdicts.gap(verdict),
             words.NOTHING if verdict.budget is None else words.budget(verdict.budget.mean),
+        )
+    return table
+
+
+def _traffic(proof: Proof) -> Table:
+    """What clients met, all runs together."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("traffic")
+    for name in ("requests", "ok", "p50", "p99", "max", "queued (mean)"):
+        table.add_column(name, justify="right")
+    for name in proof.runs[0].traffic:
+        flows = [run.traffic[name] for run in proof.runs]
+        requests = sum(flow.requests - flow.in_flight for flow in flows)
+        latency = merged(flow.latency for flow in flows)
+        waits = merged(flow.wait for flow in flows)
+        table.add_row(
+            name,
+            f"{requests:,}",
+            words.percent(sum(flow.ok for flow in flows) / requests, 3) if requests else "",
+            *(
+                words.NOTHING if figure is None else words.short_seconds(figure)
+                for figure in (
+                    latency.percentile_s(0.5),
+                    latency.percentile_s(0.99),
+                    latency.max_s,
+                    waits.mean_s,
+                )
+            ),
         )
     return table
 
