@@ -66,7 +66,7 @@ def _verdicts(proof: Proof) -> Table:
             verdict.what,
             Text("held", "green") if verdict.held else Text("broken", "red"),
             _measured(verdict),
-            verdicts.gap(verdict),
+            verdicts.gap(verdict, proof.scenario),
             words.NOTHING if verdict.budget is None else words.budget(verdict.budget.mean),
         )
     return table

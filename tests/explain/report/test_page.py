@@ -216,7 +216,7 @@ def test_two_specs_are_compared() -> None:
     assert "The two specs compared" in said
     assert "✗ broken 1.24 points short ✓ held 0.03 points to spare" in said
     assert "web availability 99.9%: good 85.257% 100% worse -14.743%" in said
-    assert "web instance-hours 0.0667 0.0667 equal" in said
+    assert "Alike: browsers p50, browsers p99, web instance-hours and catalog" in said
     assert "better +14.743%" in Tree(render(fine, hurt)).said
     assert "no scenario in common" in Tree(render(hurt, replace(fine, proofs=()))).said
 
@@ -234,7 +234,7 @@ def test_a_scenario_that_may_use_up_some_budget_is_told_so() -> None:
         "0.04%." in said
     )
     assert "at most 5% of its budget" in said
-    assert "0.04% of its budget, seed 1" in said
+    assert "at 0.86% of the budget it may use, seed 1" in said
     assert "no requests" in said
     assert "21.0s in 1 of 3 runs" in said
     assert "5% of the objective's error budget" in said

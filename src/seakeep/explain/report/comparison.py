@@ -53,18 +53,30 @@ def _intro(report: Report, other: Report) -> str:
 def _scenario(mine: Proof, its: Proof, found: Sequence[Difference]) -> Markup:
     theirs = {verdict.what: verdict for verdict in its.verdicts}
     rows: list[tuple[Content, list[Content]]] = [
-        (verdict.what, [_outcome(verdict), _outcome(theirs.get(verdict.what)), None])
+        (verdict.what, [_outcome(verdict, mine), _outcome(theirs.get(verdict.what), its), None])
         for verdict in mine.verdicts
     ]
-    rows += [(one.what, _figures(one)) for one in found]
+    apart = [one for one in found if not _is_alike(one)]
+    rows += [(one.what, _figures(one)) for one in apart]
+    alike = [one.what for one in found if _is_alike(one)]
     columns = ("This spec", "The other", "Difference")
-    return table(["Scenario ", mine.scenario.name], "Expectation or figure", columns, rows)
+    shown = table(["Scenario ", mine.scenario.name], "Expectation or figure", columns, rows)
+    if not alike:
+        return shown
+    return Markup(shown + tag("p", f"Alike: {words.listed(alike, 40)}.", class_="note"))
 
 
-def _outcome(verdict: Verdict | None) -> Content:
+def _is_alike(found: Difference) -> bool:
+    """Equal, or apart by less than is written."""
+    write = WRITERS[found.unit]
+    by = abs(found.difference.mean)
+    return by == 0 or write(by) in (write(0.0), "< 0.001", "< 0.001%")
+
+
+def _outcome(verdict: Verdict | None, proof: Proof) -> Content:
     if verdict is None:
         return words.NOTHING
-    by = tag("span", verdicts.gap(verdict), class_="interval")
+    by = tag("span", verdicts.gap(verdict, proof.scenario), class_="interval")
     return [verdicts.badge(verdict.held), " ", by]
 
 
@@ -74,13 +86,14 @@ def _figures(found: Difference) -> list[Content]:
 
 
 def _change(found: Difference, write: Callable[[float], str]) -> Content:
-    if found.difference.mean == 0:
-        return "equal"
     by = estimate(found.difference, lambda amount: _signed(amount, write))
     if not found.is_certain:
         return [by, tag("span", "may be chance", class_="interval")]
+    more = found.difference.mean > 0
+    if found.unit == "hours":
+        return [f"{'more' if more else 'less'} ", by]
     more_is_better = found.what.endswith(": good")
-    side = "better" if (found.difference.mean > 0) is more_is_better else "worse"
+    side = "better" if more is more_is_better else "worse"
     return [tag("span", f"{side} ", class_=side), by]
 
 

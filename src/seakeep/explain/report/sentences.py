@@ -60,16 +60,11 @@ def shortly(proof: Proof) -> str:
         return "something happened that must never happen"
     broken = [verdict for verdict in proof.verdicts if not verdict.held]
     if broken:
-        return "; ".join(f"{one.what}: {_by(one, proof.scenario)}" for one in broken[:3])
+        return "; ".join(f"{one.what}: {gap(one, proof.scenario)}" for one in broken[:3])
     if not proof.verdicts:
         return "nothing was expected"
     verdict = closest(proof)
-    return f"closest to its limit: {verdict.what}, {_by(verdict, proof.scenario)}"
-
-
-def _by(verdict: Verdict, scenario: Scenario) -> str:
-    used = spent(verdict, scenario)
-    return gap(verdict) if used is None else f"{words.budget(used)} used"
+    return f"closest to its limit: {verdict.what}, {gap(verdict, proof.scenario)}"
 
 
 def closest(proof: Proof) -> Verdict:
@@ -103,7 +98,8 @@ def told(verdict: Verdict, scenario: Scenario) -> str:
     )
     used = spent(verdict, scenario)
     if used is None:
-        return f"{promised}; on average {mean} were, and the worst run{seed} was {gap(verdict)}."
+        by = gap(verdict, scenario)
+        return f"{promised}; on average {mean} were, and the worst run{seed} was {by}."
     window = format_duration(objective.window)
     allowed = words.percent(scenario.budget or 0.0, 0)
     return (

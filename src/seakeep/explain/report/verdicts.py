@@ -77,8 +77,7 @@ def amount_of(verdict: Verdict, amount: float) -> str:
 
 def _worst(verdict: Verdict, scenario: Scenario) -> str:
     seed = "" if verdict.worst_seed is None else f", seed {verdict.worst_seed}"
-    used = spent(verdict, scenario)
-    return (gap(verdict) if used is None else f"{words.budget(used)} of its budget") + seed
+    return gap(verdict, scenario) + seed
 
 
 def spent(verdict: Verdict, scenario: Scenario) -> float | None:
@@ -92,16 +91,16 @@ def spent(verdict: Verdict, scenario: Scenario) -> float | None:
     return max(0.0, bad) / max(1 - objective.target, 1e-12) / over
 
 
-def gap(verdict: Verdict) -> str:
-    """How far the worst run is from the target: `1.24 points short`, `33.5 s to spare`. Where the
+def gap(verdict: Verdict, scenario: Scenario) -> str:
+    """How far the worst run is from the target: `1.24 points short`, `33.5s to spare`. Where the
     scenario may use up some error budget: `at 40% of the budget it may use`."""
     if not verdict.measured.runs:
         return words.NOTHING
     if not math.isfinite(verdict.margin):
         return "never"
-    if verdict.objective is not None and verdict.target != verdict.objective.target:
-        may = 1 - verdict.target
-        return f"at {words.budget((may - verdict.margin) / may)} of the budget it may use"
+    used = spent(verdict, scenario)
+    if used is not None:
+        return f"at {words.budget(used / (scenario.budget or 1.0))} of the budget it may use"
     if verdict.objective is None:
         size, side = words.seconds(abs(verdict.margin)), ("to spare", "too long")
     else:

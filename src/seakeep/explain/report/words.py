@@ -109,6 +109,8 @@ def number(amount: float) -> str:
         return NOTHING
     if abs(amount) >= 100 or amount == int(amount):
         return f"{amount:,.0f}"
+    if 0 < amount < 0.001:
+        return "< 0.001"
     return f"{amount:.3g}"
 
 
