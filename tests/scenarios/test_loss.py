@@ -6,7 +6,18 @@ from seakeep.model.run import EventKind
 from seakeep.model.scenario import FaultKind
 from seakeep.model.time import SECOND
 from seakeep.runtime.simulate import simulate
-from tests.scenarios.runs import events, fault, ok_fraction, ready, scenario, shop, two_regions
+from tests.scenarios.random_systems import system_of
+from tests.scenarios.runs import (
+    events,
+    fault,
+    ok_fraction,
+    ready,
+    scenario,
+    shop,
+    spec,
+    two_regions,
+    web,
+)
 
 
 def test_in_quiet_times_nothing_fails_and_nobody_acts() -> None:
@@ -73,3 +84,28 @@ def test_the_shop_serves_on_when_it_loses_a_region() -> None:
     out = events(run, EventKind.ACTION, "dns.region.out")
     assert out
     assert out[0].at - 30 * SECOND < 2 * SECOND
+
+
+def test_a_request_that_is_to_be_tried_again_when_its_region_goes_dark_ends_once() -> None:
+    """A back-off that outlasted the request's balancer once began a try that nobody waited for."""
+    work = {"work": {"time": "exponential(mean=10ms)"}}
+    services = {
+        "web": web(replicas=2, calls={"stock": 0.5}),
+        "stock": {"calls": {"shelf": 1}, **work},
+        "shelf": work,
+    }
+    tree = spec(services, network={}, traffic={"all": {"to": "web", "rate": "40/s"}})
+    del tree["regions"]["west"]
+    broken = [
+        simulate(
+            system_of(tree),
+            scenario(
+                fault(FaultKind.KILL, "web", for_s=0),
+                fault(FaultKind.LOSE_REGION, "east", for_s=5),
+                duration_s=20,
+            ),
+            seed=seed,
+        ).broken
+        for seed in range(10)
+    ]
+    assert broken == [()] * 10

@@ -180,8 +180,9 @@ def call(w: Any, s: int) -> None:
 
 @compiled
 def try_again(w: Any, s: int, gen: int) -> None:
-    """A request's back-off is over."""
-    if span_at(w.spans, s).gen == gen:
+    """A request's back-off is over, unless it has ended meanwhile."""
+    span = span_at(w.spans, s)
+    if span.gen == gen and span.state == INSIDE:
         begin_try(w, s)
 
 
