@@ -2,13 +2,19 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
+import jsonschema
+import psutil
 import pytest
+
+from seakeep.explain.simulation_schema import simulation_schema
 
 DEADLINE_S = 240
 """The first run on a machine compiles the simulator."""
@@ -57,10 +63,14 @@ def found(folder, *arguments, **more):
 def test_a_system_that_holds(folder):
     done = seakeep(folder, "--seeds", "2")
     assert done.returncode == 0, done.stderr
-    assert "calm (30s, 2 seeds): held" in done.stdout
-    assert "busy (30s, 2 seeds): held" in done.stdout
+    assert "calm: held (30s, 2 seeds)" in done.stdout
+    assert "busy: held (30s, 2 seeds)" in done.stdout
     assert "desk availability 99%" in done.stdout
-    assert "noticed" in done.stdout
+    assert "time to detect    never" in done.stdout
+    assert "time to recover   0s" in done.stdout
+    assert "peak utilisation  desk " in done.stdout
+    assert done.stdout.endswith("2 scenarios: 2 held\n")
+    assert max(map(len, done.stdout.splitlines())) <= 80
     assert "Traceback" not in done.stderr
 
 
@@ -68,7 +78,10 @@ def test_a_broken_objective_is_exit_code_1(folder):
     broken = ("--set", "services.desk.work.errors=10%", "--seeds", "1", "--scenario", "calm")
     done = seakeep(folder, *broken)
     assert done.returncode == 1, done.stderr
-    assert "calm (30s, 1 seed): broken" in done.stdout
+    assert "calm: broken (30s, 1 seed)" in done.stdout
+    assert "points short" in done.stdout
+    again = done.stderr.partition("to see why: seakeep simulate ")[2]
+    assert shlex.split(again)[:-2] == [*broken[:2], "-s", "calm", "--seed", "1", "--seeds", "1"]
 
 
 def test_the_document_has_what_its_page_says(folder):
@@ -86,6 +99,7 @@ def test_the_document_has_what_its_page_says(folder):
     assert set(flow["latency_s"]) == {"mean", "p50", "p90", "p99", "p99_9", "max"}
     assert 0.02 < flow["latency_s"]["p50"] <= flow["latency_s"]["p99"] <= flow["latency_s"]["max"]
     assert flow["queue_wait_s"]["mean"] < flow["latency_s"]["mean"]
+    jsonschema.validate(document, simulation_schema())
     page = Path(__file__).parents[2] / "docs" / "reference" / "simulation-json.md"
     described = page.read_text()
     for name in (*document, *calm, *verdict, *calm["runs"][0], *flow):
@@ -123,17 +137,19 @@ def test_what_cannot_be_stable_is_explained_before_it_runs(folder):
 
 
 def test_two_specs_are_compared_by_the_same_chance(folder):
-    (folder / "other.yaml").write_text(QUEUE.replace("concurrency: 1", "concurrency: 2"))
-    few = ("--compare", "other.yaml", "--scenario", "calm", "--seeds", "4", "--duration", "20s")
+    few = ("--set", "services.desk.work.concurrency=2", "--compare", "seakeep.yaml",
+           "--scenario", "calm", "--seeds", "4", "--duration", "20s")  # fmt: skip
     document = found(folder, *few)
+    jsonschema.validate(document, simulation_schema())
     assert document["format"] == "seakeep.comparison/1"
     figures = {one["what"]: one for one in document["differences"]}
     faster = figures["clients p50"]
-    assert faster["difference"]["low"] > 0, "one desk is slower than two, for certain"
+    assert faster["difference"]["high"] < 0, "two at the desk are faster than one, for certain"
     assert faster["this"]["mean"] - faster["other"]["mean"] == pytest.approx(
         faster["difference"]["mean"]
     )
     shown = seakeep(folder, *few).stdout
+    assert "calm: seakeep.yaml beside seakeep.yaml" in shown
     assert "clients p99" in shown
 
 
@@ -146,22 +162,39 @@ def test_a_report_is_written_whole(folder):
     assert [path.name for path in folder.iterdir() if path.name.startswith(".report")] == []
 
 
-def test_ctrl_c_tells_what_has_finished(folder):
+@contextmanager
+def under_way(folder):
+    """A long simulation that has begun to run, and everything that it has started."""
     command = [sys.executable, "-m", "seakeep.cli.main", "simulate", "--json", "--jobs", "1",
-               "--seeds", "10000", "--scenario", "calm"]  # fmt: skip
+               "--seeds", "1000", "--duration", "2m", "--scenario", "calm"]  # fmt: skip
     running = subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
         seakeep(folder, "--seeds", "1", "--scenario", "calm")  # by then it is well under way
         time.sleep(2)
-        running.send_signal(signal.SIGINT)
-        stdout, stderr = running.communicate(timeout=DEADLINE_S)
+        yield running, psutil.Process(running.pid).children(recursive=True)
     finally:
         running.kill()
+        running.communicate(timeout=DEADLINE_S)
+
+
+def test_ctrl_c_tells_what_has_finished(folder):
+    with under_way(folder) as (running, children):
+        running.send_signal(signal.SIGINT)
+        stdout, stderr = running.communicate(timeout=DEADLINE_S)
     assert running.returncode == 130
     assert "interrupted" in stderr
     assert "Traceback" not in stderr
     document = json.loads(stdout)
     assert document["interrupted"]
-    assert 0 < len(document["scenarios"][0]["runs"]) < 10000
+    assert 0 < len(document["scenarios"][0]["runs"]) < 1000
+    assert children
+    assert psutil.wait_procs(children, timeout=DEADLINE_S)[1] == []
+
+
+def test_nothing_is_left_behind_when_it_is_killed(folder):
+    with under_way(folder) as (running, children):
+        running.kill()
+    assert len(children) >= 2
+    assert psutil.wait_procs(children, timeout=DEADLINE_S)[1] == []

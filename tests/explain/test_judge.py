@@ -143,12 +143,23 @@ def test_trouble_is_noticed_by_whoever_does_something_first():
     events = [
         event(5, EventKind.ACTION),
         event(20, EventKind.FAULT),
+        event(20.1, EventKind.ACTION, "rollout.begin"),
+        event(20.2, EventKind.HEALTH, "ready"),
+        event(20.3, EventKind.ACTION, "placement.start.replace"),
         event(20.4, EventKind.EJECT),
-        event(21, EventKind.HEALTH),
+        event(21, EventKind.HEALTH, "failed"),
     ]
     proof = judge(SYSTEM, LOSS, [run_of([0] * 60, events=events)])
     assert proof.detect.mean == pytest.approx(0.4)
     assert judge(SYSTEM, LOSS, [run_of([0] * 60, events=events[:2])]).detect is None
+    for kind, code in (
+        (EventKind.HEALTH, "failed"),
+        (EventKind.ACTION, "scaling.up"),
+        (EventKind.ACTION, "rollout.rollback.errors"),
+    ):
+        noticed = [*events[:5], event(20.35, kind, code), *events[5:]]
+        found = judge(SYSTEM, LOSS, [run_of([0] * 60, events=noticed)]).detect
+        assert found.mean == pytest.approx(0.35)
     calm = Scenario(name="calm", duration=MINUTE)
     assert judge(SYSTEM, calm, [run_of([0] * 60, under=calm, events=events)]).detect is None
 

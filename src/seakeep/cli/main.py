@@ -19,9 +19,6 @@ VERBS = (
 )  # fmt: skip
 """In the order of `seakeep --help`; the module and its function, or its `app`, are called so."""
 
-DEBUG = "SEAKEEP_DEBUG"
-"""Set it to see the traceback of a fault in Seakeep itself."""
-
 
 class Verbs(TyperGroup):
     """Imports the module of a verb when that verb is asked for: `seakeep status` has no need
@@ -88,7 +85,7 @@ def main() -> None:
     except BrokenPipeError:
         output.reader_left()
     except OSError as error:
-        if os.environ.get(DEBUG):
+        if os.environ.get(output.DEBUG):
             raise
         where = f": {error.filename}" if error.filename else ""
         output.error(
@@ -96,11 +93,11 @@ def main() -> None:
         )
         sys.exit(1)
     except Exception as error:
-        if os.environ.get(DEBUG):
+        if os.environ.get(output.DEBUG):
             raise
         output.error(
             f"a fault in Seakeep itself: {type(error).__name__}: {error}",
-            f"please report it, with what `{DEBUG}=1` in the environment shows",
+            f"please report it, with what `{output.DEBUG}=1` in the environment shows",
         )
         sys.exit(1)
 

@@ -19,6 +19,8 @@ from rich.text import Text
 
 BEAT_S = 10.0
 """Between lines of progress where they cannot be drawn over each other."""
+DEBUG = "SEAKEEP_DEBUG"
+"""Set it in the environment to see the traceback of a fault in Seakeep itself."""
 EXIT_READER_LEFT = 141
 """As the shell shows a program that SIGPIPE ended."""
 

@@ -1,36 +1,36 @@
 """`seakeep simulate`: does the system hold? Asked of the twin, before it ships."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from seakeep.cli import output
 from seakeep.cli.check import load_or_fail
-from seakeep.cli.project import parsed
+from seakeep.cli.project import DEFAULT_SPEC, parsed
+from seakeep.cli.simulate_progress import runs_progress
 from seakeep.cli.simulate_table import show, show_comparison
 from seakeep.explain.compare import comparison_document
 from seakeep.explain.report import render
 from seakeep.explain.simulation_document import document
 from seakeep.explain.stability import stability
+from seakeep.load.plan import PlanError
 from seakeep.model import units
 from seakeep.model.proof import Report
-from seakeep.model.run import Run
 from seakeep.model.scenario import Scenario
 from seakeep.model.system import System, scenarios_of
 from seakeep.runtime.arrival_logs import mean_rate, read_logs
 from seakeep.runtime.atomic import write_atomic
-from seakeep.runtime.prove import ProofError, Task, prove
-from seakeep.runtime.simulate import Logs, ScenarioError
+from seakeep.runtime.prove import Logs, ProofError, cores, prove
 
 SEEDS = 5
-SEEDS_MAX = 10_000
+SEEDS_MAX = 1_000
+"""All runs are held in memory, a megabyte or two each."""
 
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="The first seed.")]
 Seeds = Annotated[
@@ -44,7 +44,7 @@ Overrides = Annotated[
     typer.Option(
         "--set",
         metavar="PATH=VALUE",
-        help="Try another value than the file's: services.web.replicas.max=20; may be repeated.",
+        help="Try another value than the spec's: services.web.replicas.max=20; may be repeated.",
     ),
 ]
 Jobs = Annotated[
@@ -53,7 +53,7 @@ Jobs = Annotated[
 
 
 def simulate(
-    spec: Annotated[Path, typer.Argument(help="The spec.")] = Path("seakeep.yaml"),
+    spec: Annotated[Path, typer.Argument(help="The spec.")] = DEFAULT_SPEC,
     file: Annotated[
         Path | None, typer.Option("--spec", "-f", help="The spec, as other verbs take it.")
     ] = None,
@@ -65,7 +65,8 @@ def simulate(
         str | None, typer.Option("--duration", help="Instead of each scenario's own: 1h.")
     ] = None,
     compare: Annotated[
-        Path | None, typer.Option("--compare", help="Another spec, to set beside this one.")
+        Path | None,
+        typer.Option("--compare", help="Another spec to set beside it; --set is not for that."),
     ] = None,
     report: Annotated[
         Path | None, typer.Option("--report", help="Write an HTML page about it to this file.")
@@ -87,19 +88,19 @@ def simulate(
 
       seakeep simulate --scenario region-loss --seeds 20 --report report.html
 
-      seakeep simulate --set services.web.replicas.max=20
-
       seakeep simulate --compare seakeep.before.yaml
+
+      seakeep simulate --set services.web.replicas.max=20 --compare seakeep.yaml
 
       seakeep simulate --json | jq '.scenarios[].runs[].traffic'
     """
     path = file or spec
-    chosen = [(path, _system(path, changes, duration))]
+    chosen = [_Plan.of(path, scenario, changes, duration)]
     if compare is not None:
-        chosen.append((compare, _system(compare, changes, duration)))
+        chosen.append(_Plan.of(compare, scenario, None, duration))
     if report is not None and not report.parent.is_dir():
         output.fail(f"--report: there is no folder {report.parent}", "create it, or name another")
-    found = _prove(chosen, scenario, range(seed, seed + seeds), jobs or os.cpu_count() or 1)
+    found = _prove(chosen, range(seed, seed + seeds), jobs or cores())
     one, other = found[0], found[1] if len(found) > 1 else None
     if report is not None:
         write_atomic(report, render(one, other).encode(), mode=0o644)
@@ -109,7 +110,9 @@ def simulate(
     else:
         show(one)
         if other is not None:
-            show_comparison(one, other)
+            show_comparison(one, other, (str(path), str(compare)))
+        if report is None:
+            _look_closer(chosen[0], one)
     _end(found)
 
 
@@ -121,11 +124,57 @@ def _end(found: Sequence[Report]) -> NoReturn:
     raise typer.Exit(0 if found[0].held else 1)
 
 
+def _look_closer(plan: "_Plan", report: Report) -> None:
+    """How to see why it broke: the worst run of the first scenario that did."""
+    for proof in report.proofs:
+        seeds = [one.worst_seed for one in proof.verdicts if not one.held]
+        seeds += [run.seed for run in proof.runs if run.broken]
+        worst = next((seed for seed in seeds if seed is not None), None)
+        if worst is not None:
+            command = plan.again(proof.scenario.name, worst)
+            output.note(f"to see why: {command} --report report.html")
+            return
+
+
 # --- what to run --------------------------------------------------------------
 
 
-def _system(path: Path, changes: list[str] | None, duration: str | None) -> System:
-    system = load_or_fail(path, overrides=changes or ())
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """What is to be run of one spec."""
+
+    system: System
+    scenarios: tuple[Scenario, ...]
+    logs: Logs
+    options: tuple[str, ...]
+    """That say so."""
+
+    @classmethod
+    def of(
+        cls, path: Path, names: list[str] | None, changes: list[str] | None, duration: str | None
+    ) -> "_Plan":
+        """What is wrong with any of it ends the command."""
+        system = _lasting(load_or_fail(path, overrides=changes or ()), duration)
+        try:
+            logs = read_logs(system, path.resolve().parent)
+        except PlanError as error:
+            output.fail(str(error), error.hint)
+        options = [] if path == DEFAULT_SPEC else ["-f", str(path)]
+        for change in changes or ():
+            options += ["--set", change]
+        if duration is not None:
+            options += ["--duration", duration]
+        scenarios = _scenarios(system, names)
+        return cls(system=system, scenarios=scenarios, logs=logs, options=tuple(options))
+
+    def again(self, scenario: str, seed: int) -> str:
+        """The command that runs one of its runs once more."""
+        words = ["seakeep", "simulate", *self.options, "-s", scenario]
+        return shlex.join([*words, "--seed", str(seed), "--seeds", "1"])
+
+
+def _lasting(system: System, duration: str | None) -> System:
+    """With scenarios of this length, if one is given."""
     if duration is None:
         return system
     length = parsed(units.parse_duration, duration, "--duration")
@@ -140,32 +189,15 @@ def _system(path: Path, changes: list[str] | None, duration: str | None) -> Syst
 
 def _scenarios(system: System, names: list[str] | None) -> tuple[Scenario, ...]:
     known = scenarios_of(system)
-    unknown = [name for name in dict.fromkeys(names or ()) if name not in known]
+    wanted = list(dict.fromkeys(names or known))
+    unknown = [name for name in wanted if name not in known]
     for name in unknown:
         close = get_close_matches(name, known, 1)
         hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known)}"
         output.error(f"--scenario: there is no scenario '{name}'", hint)
     if unknown:
         raise typer.Exit(2)
-    return tuple(known[name] for name in names) if names else tuple(known.values())
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What is to be run of one spec."""
-
-    system: System
-    scenarios: tuple[Scenario, ...]
-    logs: Logs
-
-
-def _plan(path: Path, system: System, names: list[str] | None) -> _Plan:
-    scenarios = _scenarios(system, names)
-    try:
-        logs = read_logs(system, path.resolve().parent)
-    except ScenarioError as error:
-        output.fail(str(error), error.hint)
-    return _Plan(system, scenarios, logs)
+    return tuple(known[name] for name in wanted)
 
 
 def _warn(plan: _Plan) -> None:
@@ -182,54 +214,35 @@ def _warn(plan: _Plan) -> None:
 # --- running ------------------------------------------------------------------
 
 
-def _prove(
-    chosen: Sequence[tuple[Path, System]],
-    names: list[str] | None,
-    seeds: Sequence[int],
-    jobs: int,
-) -> list[Report]:
-    plans = [_plan(path, system, names) for path, system in chosen]
+def _prove(plans: Sequence[_Plan], seeds: Sequence[int], jobs: int) -> list[Report]:
     for plan in plans:
         _warn(plan)
-    total = sum(len(plan.scenarios) for plan in plans) * len(seeds)
     found: list[Report] = []
-    with _progress(total) as advance:
+    with runs_progress(sum(len(plan.scenarios) for plan in plans) * len(seeds)) as bar:
         for plan in plans:
             try:
-                found.append(
-                    prove(plan.system, plan.scenarios, seeds, jobs=jobs, logs=plan.logs,
-                          progress=advance)
-                )  # fmt: skip
-            except (ScenarioError, ProofError) as error:
-                code = 2 if isinstance(error, ScenarioError) else 1
-                output.fail(str(error), error.hint, code=code)
-            if found[-1].interrupted:
+                report = prove(
+                    plan.system,
+                    plan.scenarios,
+                    seeds,
+                    jobs=jobs,
+                    logs=plan.logs,
+                    begun=bar.begun,
+                    progress=lambda task: bar.ended(f"{task.scenario.name}, seed {task.seed}"),
+                )
+            except ProofError as error:
+                _failed(plan, error)
+            found.append(report)
+            if report.interrupted:
                 break
     return found
 
 
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[Task, Run], None]]:
-    """A bar on a terminal; elsewhere a line now and then."""
-    if not output.messages.is_terminal or output.messages.is_dumb_terminal:
-        with output.progress() as say:
-            done = 0
-
-            def count(task: Task, _: Run) -> None:
-                nonlocal done
-                done += 1
-                say(f"{done} of {total} runs: {task.scenario.name}, seed {task.seed}")
-
-            yield count
-        return
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("runs"),
-        TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=output.messages, transient=True) as bar:
-        shown = bar.add_task("simulating", total=total)
-
-        def advance(task: Task, _: Run) -> None:
-            bar.update(shown, advance=1, description=task.scenario.name)
-
-        yield advance
+def _failed(plan: _Plan, error: ProofError) -> NoReturn:
+    if error.trace and os.environ.get(output.DEBUG):
+        output.note(error.trace)
+    again = plan.again(error.task.scenario.name, error.task.seed)
+    hint = f"please report it, with the spec; `{again}` runs into it again"
+    if error.trace:
+        hint += f", and {output.DEBUG}=1 in the environment shows where"
+    output.fail(f"a fault in Seakeep itself: {error}", hint, code=1)

@@ -1,6 +1,7 @@
 """How simulations are shown on a terminal: a block per scenario, a table of two specs compared."""
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from rich import box
@@ -9,7 +10,9 @@ from rich.text import Text
 
 from seakeep.cli import output
 from seakeep.explain.compare import Difference, differences
+from seakeep.explain.judge import time_to_detect, time_to_recover
 from seakeep.explain.report import verdicts, words
+from seakeep.explain.report.comparison import WRITERS
 from seakeep.model.hdr import merged
 from seakeep.model.proof import Estimate, Proof, Report, Verdict
 from seakeep.model.units import format_duration, format_percent
@@ -18,65 +21,120 @@ Write: TypeAlias = Callable[[float], str]
 
 BROKEN_MAX = 10
 """Broken invariants that are told of one scenario."""
-WRITERS: Mapping[str, Write] = {
-    "fraction": lambda amount: words.percent(amount, 3),
-    "seconds": words.seconds,
-    "hours": words.number,
-}
-"""How a figure is written, by its unit."""
+LABEL = 18
+"""Cells that the names of figures take."""
 
 
 def show(report: Report) -> None:
     """Everything that was found out, one scenario after the other."""
-    for index, proof in enumerate(report.proofs):
-        if index:
-            output.data("")
+    for proof in report.proofs:
         output.data(_head(proof))
         if proof.verdicts:
-            output.data("")
             output.table(_verdicts(proof))
-        if proof.runs and proof.runs[0].traffic:
             output.data("")
+        if proof.runs and proof.runs[0].traffic:
             output.table(_traffic(proof))
             output.data("")
-        for line in _figures(proof):
-            output.data(line)
+        for name, figure in _figures(report, proof):
+            output.data(f"{name:{LABEL}}{figure}")
         for alarm in _invariants(proof):
             output.data(alarm)
+        output.data("")
+    if len(report.proofs) > 1:
+        output.data(_together(report))
 
 
 def _head(proof: Proof) -> Text:
     scenario = proof.scenario
-    seeds = output.counted(len(proof.runs), "seed")
-    said = ("held", "bold green") if proof.held else ("broken", "bold red")
+    said = format_duration(scenario.duration)
+    said += f", {output.counted(len(proof.runs), 'seed')}"
+    return Text.assemble((scenario.name, "bold"), ": ", _outcome(proof), (f" ({said})", "dim"))
+
+
+def _outcome(proof: Proof) -> Text:
     if not proof.runs:
-        said = ("not run", "bold yellow")
-    length = format_duration(scenario.duration)
-    if scenario.budget is not None:
-        seeds += f", {format_percent(scenario.budget)} of each error budget"
-    return Text.assemble((scenario.name, "bold"), f" ({length}, {seeds}): ", said)
+        return Text("not run", "bold yellow")
+    return Text("held", "bold green") if proof.held else Text("broken", "bold red")
+
+
+def _together(report: Report) -> Text:
+    """`4 scenarios: 3 held, 1 broken (region-loss)`."""
+    broken = [proof.scenario.name for proof in report.proofs if not proof.held]
+    held = sum(bool(proof.runs) and proof.held for proof in report.proofs)
+    unknown = len(report.proofs) - len(broken) - held
+    parts = [Text(f"{held} held", "green" if held else "")]
+    if broken:
+        parts.append(Text(f"{len(broken)} broken ({', '.join(broken)})", "red"))
+    if unknown:
+        parts.append(Text(f"{unknown} not run", "yellow"))
+    return Text.assemble(f"{len(report.proofs)} scenarios: ", Text(", ").join(parts))
+
+
+# --- verdicts -----------------------------------------------------------------
 
 
 def _verdicts(proof: Proof) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name in ("expected", "", "measured", "worst run", "of its budget"):
-        table.add_column(name)
+    table = _table("", "expected", "measured", "worst run", "budget")
     for verdict in proof.verdicts:
         table.add_row(
-            verdict.what,
             Text("held", "green") if verdict.held else Text("broken", "red"),
+            verdict.what,
             _measured(verdict),
-            verdicts.gap(verdict, proof.scenario),
-            words.NOTHING if verdict.budget is None else words.budget(verdict.budget.mean),
+            _worst(proof, verdict),
+            _budget(proof, verdict),
         )
     return table
 
 
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in columns:
+        table.add_column(name)
+    return table
+
+
+def _measured(verdict: Verdict) -> str:
+    if not verdict.measured.runs:
+        return "no requests"
+    objective = verdict.objective
+    if objective is None:
+        return _spread(verdict.measured, words.seconds)
+    digits = words.digits_of(objective.target)
+    return _spread(
+        verdict.measured,
+        lambda amount: verdicts.amount_of(verdict, amount),
+        lambda half: f"{half * 100:.{digits}f}",
+    )
+
+
+def _worst(proof: Proof, verdict: Verdict) -> str:
+    """How far it is from the target; of a scenario that may use up error budget, how much."""
+    used = verdicts.spent(verdict, proof.scenario)
+    return verdicts.gap(verdict, proof.scenario) if used is None else f"uses {words.budget(used)}"
+
+
+def _budget(proof: Proof, verdict: Verdict) -> str:
+    """The share of the error budget that is used up, and the one that may be."""
+    if verdict.budget is None:
+        return words.NOTHING
+    used = words.budget(verdict.budget.mean)
+    may = proof.scenario.budget
+    return used if may is None else f"{used} of {format_percent(may)}"
+
+
+def _spread(value: Estimate, write: Write, write_half: Write | None = None) -> str:
+    """`13.6s ± 2.4s`: the mean and how far from it the true one may be."""
+    mean = write(value.mean)
+    if value.low is None or value.high is None or value.low == value.high:
+        return mean
+    half = max(value.high - value.mean, value.mean - value.low)
+    return f"{mean} ± {(write_half or write)(half)}"
+
+
 def _traffic(proof: Proof) -> Table:
     """What clients met, all runs together."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("traffic")
-    for name in ("requests", "ok", "p50", "p99", "max", "queued (mean)"):
+    table = _table("traffic")
+    for name in ("requests", "ok", "p50", "p99", "max", "mean wait"):
         table.add_column(name, justify="right")
     for name in proof.runs[0].traffic:
         flows = [run.traffic[name] for run in proof.runs]
@@ -100,45 +158,42 @@ def _traffic(proof: Proof) -> Table:
     return table
 
 
-def _measured(verdict: Verdict) -> str:
-    if not verdict.measured.runs:
-        return "no requests"
-    return _with_interval(verdict.measured, lambda amount: verdicts.amount_of(verdict, amount))
+# --- figures ------------------------------------------------------------------
 
 
-def _with_interval(value: Estimate, write: Write) -> str:
-    """`99.87% (99.81% to 99.93%)`."""
-    mean = write(value.mean)
-    if value.low is None or value.high is None:
-        return mean
-    low, high = write(value.low), write(value.high)
-    return mean if low == high == mean else f"{mean} ({low} to {high})"
-
-
-def _figures(proof: Proof) -> Iterator[str]:
+def _figures(report: Report, proof: Proof) -> Iterator[tuple[str, str]]:
+    """What there is to say beside the verdicts: name, figure."""
     if not proof.runs:
         return
-    if proof.scenario.steps:
-        noticed = "nobody noticed"
-        if proof.detect is not None:
-            noticed = f"noticed after {_with_interval(proof.detect, words.seconds)}"
-        well = ""
-        if proof.recover is not None:
-            well = f", well again after {_with_interval(proof.recover, words.seconds)}"
-        elif any(verdict.objective is not None for verdict in proof.verdicts):
-            well = ", and it was never well again"
-        yield noticed + well
-    busy = [
-        f"{name} {words.percent(peak.mean, 0)}"
-        for name, peak in proof.peak_utilisation.items()
-        if peak.mean
-    ]
+    scenario = proof.scenario
+    if scenario.steps:
+        yield (
+            "time to detect",
+            _time(
+                proof,
+                proof.detect,
+                sum(time_to_detect(scenario, run) is None for run in proof.runs),
+            ),
+        )
+    if scenario.steps and report.system.objectives:
+        never = sum(time_to_recover(report.system, scenario, run) is None for run in proof.runs)
+        yield "time to recover", _time(proof, proof.recover, never)
+    peaks = sorted(proof.peak_utilisation.items(), key=lambda item: -item[1].mean)
+    busy = [f"{name} {words.percent(peak.mean, 0)}" for name, peak in peaks if peak.mean]
     if busy:
-        yield f"busiest: {', '.join(busy)} of worker slots"
-    hours = sum(one.mean for one in proof.instance_hours.values())
-    yield (
-        f"{words.number(proof.scalings.mean)} scaling actions, {words.number(hours)} instance-hours"
-    )
+        yield "peak utilisation", ", ".join(busy)
+    yield "scaling actions", _spread(proof.scalings, words.number)
+    spent = proof.instance_hours
+    hours = words.number(math.fsum(one.mean for one in spent.values()))
+    parts = ", ".join(f"{name} {words.number(one.mean)}" for name, one in spent.items())
+    yield "instance-hours", hours if len(spent) < 2 else f"{hours} ({parts})"
+
+
+def _time(proof: Proof, value: Estimate | None, never: int) -> str:
+    if value is None:
+        return "never"
+    shown = _spread(value, words.seconds)
+    return f"{shown}; never in {never} of {len(proof.runs)} runs" if never else shown
 
 
 def _invariants(proof: Proof) -> Iterator[Text]:
@@ -152,33 +207,43 @@ def _invariants(proof: Proof) -> Iterator[Text]:
 # --- two specs ----------------------------------------------------------------
 
 
-def show_comparison(one: Report, other: Report) -> None:
-    """What differs by more than chance, and by how much."""
+def show_comparison(one: Report, other: Report, names: tuple[str, str]) -> None:
+    """What held under both, and how their figures differ. `names`: of the two specs."""
+    theirs = {proof.scenario.name: proof for proof in other.proofs}
     found = differences(one, other)
+    both = [proof for proof in one.proofs if proof.scenario.name in theirs]
     output.data("")
-    if not found:
+    for proof in both:
+        name = proof.scenario.name
+        output.data(Text.assemble((name, "bold"), ": ", f"{names[0]} beside {names[1]}"))
+        table = _table("figure", "this", "other", "difference")
+        outcomes = {verdict.what: verdict for verdict in theirs[name].verdicts}
+        for verdict in proof.verdicts:
+            table.add_row(verdict.what, *map(_held, (verdict, outcomes.get(verdict.what))), "")
+        for difference in found:
+            if difference.scenario == name:
+                table.add_row(difference.what, *_compared(difference))
+        output.table(table)
+        output.data("")
+    if both:
+        output.data("this less other, over runs with equal seeds; ~ may be chance (95% confidence)")
+    else:
         output.data("the two specs have no scenario in common")
-        return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name in ("scenario", "figure", "this", "other", "difference"):
-        table.add_column(name)
-    for difference in found:
-        table.add_row(difference.scenario, difference.what, *_compared(difference))
-    output.table(table)
-    output.data("differences: means over equal seeds, with 95% confidence; ~ may be chance")
+
+
+def _held(verdict: Verdict | None) -> Text:
+    if verdict is None:
+        return Text(words.NOTHING)
+    return Text("held", "green") if verdict.held else Text("broken", "red")
 
 
 def _compared(found: Difference) -> tuple[str, str, Text]:
     write = WRITERS[found.unit]
-    by = _with_interval(found.difference, lambda amount: _signed(amount, write))
     if found.difference.mean == 0:
         shown = Text("equal", "dim")
-    elif found.is_certain:
-        shown = Text(by)
     else:
-        shown = Text(f"~ {by}", "dim")
+        sign = "-" if found.difference.mean < 0 else "+"
+        by = _spread(found.difference, lambda amount: write(abs(amount)))
+        known = found.is_certain or found.difference.low is None
+        shown = Text(f"{sign}{by}") if known else Text(f"~ {sign}{by}", "dim")
     return write(found.one.mean), write(found.other.mean), shown
-
-
-def _signed(amount: float, write: Write) -> str:
-    return f"{'-' if amount < 0 else '+'}{write(abs(amount))}"

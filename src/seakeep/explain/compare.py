@@ -6,10 +6,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from seakeep.explain.judge import describe, estimate
+from seakeep.explain.judge import (
+    describe,
+    estimate,
+    scalings,
+    time_to_detect,
+    time_to_recover,
+)
 from seakeep.explain.simulation_document import document, estimate_document
 from seakeep.model.proof import Estimate, Proof, Report
 from seakeep.model.run import Flow, Run
+from seakeep.model.system import System
 from seakeep.model.time import HOUR
 
 FORMAT = "seakeep.comparison/1"
@@ -24,7 +31,7 @@ class Difference:
     what: str
     """`web availability 99.9%: good`, `browsers p99`, `web instance-hours`."""
     unit: str
-    """`fraction`, `seconds` or `hours`."""
+    """`fraction`, `seconds`, `hours` or `count`."""
     one: Estimate
     other: Estimate
     difference: Estimate
@@ -45,7 +52,7 @@ def differences(one: Report, other: Report) -> tuple[Difference, ...]:
         match = theirs.get(proof.scenario.name)
         if match is None:
             continue
-        for what, unit, mine, its in _figures(one, other):
+        for what, unit, mine, its in (*_figures(one, other), *_reactions(one, other, proof)):
             difference = _difference(proof, match, what, unit, mine, its)
             if difference is not None:
                 found.append(difference)
@@ -114,6 +121,24 @@ def _figures(one: Report, other: Report) -> Iterator[tuple[str, str, Figure, Fig
     for name in one.system.services:
         if name in other.system.services:
             yield f"{name} instance-hours", "hours", _hours(name), _hours(name)
+
+
+def _reactions(
+    one: Report, other: Report, proof: Proof
+) -> Iterator[tuple[str, str, Figure, Figure]]:
+    """The same of what only a scenario has."""
+    scenario = proof.scenario
+
+    def detect(run: Run) -> float | None:
+        return time_to_detect(scenario, run)
+
+    def recover(system: System) -> Figure:
+        return lambda run: time_to_recover(system, scenario, run)
+
+    if scenario.steps:
+        yield "time to detect", "seconds", detect, detect
+        yield "time to recover", "seconds", recover(one.system), recover(other.system)
+    yield "scaling actions", "count", scalings, scalings
 
 
 def _good(index: int) -> Figure:

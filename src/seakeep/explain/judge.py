@@ -23,7 +23,7 @@ from scipy.special import pdtrc, stdtrit
 
 from seakeep.model.ids import ServiceName
 from seakeep.model.proof import Estimate, Proof, Verdict
-from seakeep.model.run import EventKind, Good, Run
+from seakeep.model.run import EventKind, Good, Run, RunEvent
 from seakeep.model.scenario import Scenario
 from seakeep.model.system import Objective, ObjectiveKind, System
 from seakeep.model.time import HOUR, SECOND, Duration, in_seconds
@@ -32,7 +32,12 @@ from seakeep.model.units import format_duration, format_percent
 STRETCH: Duration = 10 * SECOND
 CHANCE = 0.001
 CONFIDENCE = 0.95
-NOTICED = (EventKind.EJECT, EventKind.HEALTH, EventKind.ACTION)
+WELL = ("ready", "runs", "starting")
+"""Verdicts on instances and parts that tell of no trouble."""
+ROUTINE = ("placement.", "traffic.endpoints", "rollout.")
+"""Codes of actions that a deploy leads to as well. Where trouble does, its verdict comes first."""
+ALARMS = ("rollout.rollback.", "rollout.stop.")
+"""But these."""
 SCALINGS = ("scaling.up", "scaling.down", "scaling.wake", "scaling.idle", "scaling.bounds")
 """Codes of the reasons for another number of instances."""
 
@@ -135,13 +140,25 @@ def first_fault(scenario: Scenario) -> Duration | None:
 
 
 def time_to_detect(scenario: Scenario, run: Run) -> float | None:
-    """Seconds from the first fault until a balancer or a controller did something, or said that
-    something is wrong; None when nobody did, or there is no fault."""
+    """Seconds from the first fault until a balancer or a controller did something about it, or said
+    that something is wrong; None when nobody did, or there is no fault."""
     began = first_fault(scenario)
     if began is None:
         return None
-    first = next((one.at for one in run.events if one.at >= began and one.kind in NOTICED), None)
+    first = next((one.at for one in run.events if one.at >= began and _notices(one)), None)
     return None if first is None else in_seconds(first - began)
+
+
+def _notices(event: RunEvent) -> bool:
+    match event.kind:
+        case EventKind.EJECT:
+            return True
+        case EventKind.HEALTH:
+            return event.code not in WELL
+        case EventKind.ACTION:
+            return event.code.startswith(ALARMS) or not event.code.startswith(ROUTINE)
+        case _:
+            return False
 
 
 def time_to_recover(system: System, scenario: Scenario, run: Run) -> float | None:

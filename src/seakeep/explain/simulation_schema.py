@@ -61,7 +61,7 @@ def _comparison() -> Schema:
                 "One figure of a scenario that both have.",
                 scenario=TEXT,
                 what=_said(TEXT, "`web availability 99.9%: good`, `browsers p99`."),
-                unit={"enum": ["fraction", "seconds", "hours"]},
+                unit={"enum": ["fraction", "seconds", "hours", "count"]},
                 this=_part("estimate"),
                 other=_part("estimate"),
                 difference=_said(_part("estimate"), "This less the other, seed by seed."),

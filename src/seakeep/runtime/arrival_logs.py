@@ -10,12 +10,11 @@ from seakeep.load.plan import PlanError
 from seakeep.load.replay import due_times
 from seakeep.model.system import Shape, System
 from seakeep.model.time import in_seconds
-from seakeep.runtime.simulate import ScenarioError
 
 
 def read_logs(system: System, folder: Path) -> Mapping[str, NDArray[np.int64]]:
     """When the requests of each source with a log come, ns since its first. Paths are relative to
-    `folder`, that of the spec. Raises ScenarioError."""
+    `folder`, that of the spec. Raises PlanError."""
     found = {}
     for name, source in system.traffic.items():
         if source.shape is not Shape.LOG:
@@ -24,10 +23,10 @@ def read_logs(system: System, folder: Path) -> Mapping[str, NDArray[np.int64]]:
         try:
             times, report = due_times(path)
         except PlanError as error:
-            raise ScenarioError(f"traffic.{name}: {error}", error.hint) from error
+            raise PlanError(f"traffic.{name}: {error}", error.hint) from error
         if not times:
             why = f"; {report.unparsed} lines are no request" if report.unparsed else ""
-            raise ScenarioError(
+            raise PlanError(
                 f"traffic.{name}: there is no request in {path}{why}",
                 "give an access log: common, combined or JSON",
             )

@@ -55,16 +55,23 @@ class _Worker(Generic[Task]):
 
 
 def each(
-    work: Work, shared: Any, tasks: Sequence[Task], jobs: int, preload: Sequence[str] = ()
+    work: Work,
+    shared: Any,
+    tasks: Sequence[Task],
+    jobs: int,
+    preload: Sequence[str] = (),
+    begun: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[Task, Any]]:
     """(task, result) of every task, as they end. Raises WorkerDied and TaskFailed. When the
     iterator is closed, or an exception passes through it, the workers are killed.
 
-    `preload`: modules that are imported once, for all workers."""
+    `preload`: modules that are imported once, for all workers. `begun` is called when that is done
+    and every worker is at a task."""
     waiting = list(reversed(tasks))
     with _started(work, shared, min(jobs, len(tasks)), preload) as workers:
         for worker in workers:
             _hand(worker, waiting)
+        begun()
         while any(worker.task is not None for worker in workers):
             busy = {worker.connection: worker for worker in workers if worker.task is not None}
             for connection in wait(list(busy)):

@@ -12,6 +12,7 @@ WRITERS: Mapping[str, Callable[[float], str]] = {
     "fraction": lambda amount: words.percent(amount, 3),
     "seconds": words.seconds,
     "hours": words.number,
+    "count": words.number,
 }
 """How a figure is written, by its unit."""
 
@@ -90,7 +91,7 @@ def _change(found: Difference, write: Callable[[float], str]) -> Content:
     if not found.is_certain:
         return [by, tag("span", "may be chance", class_="interval")]
     more = found.difference.mean > 0
-    if found.unit == "hours":
+    if found.unit in ("hours", "count"):
         return [f"{'more' if more else 'less'} ", by]
     more_is_better = found.what.endswith(": good")
     side = "better" if more is more_is_better else "worse"
