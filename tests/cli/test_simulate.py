@@ -74,6 +74,12 @@ def test_a_system_that_holds(folder):
     assert "Traceback" not in done.stderr
 
 
+def test_without_objectives_there_is_nothing_to_break(folder):
+    done = seakeep(folder, "--seeds", "1", "-s", "calm", "--duration", "5s", "--set", "objectives=")
+    assert done.returncode == 0, done.stderr
+    assert "calm: nothing was expected (5s, 1 seed)" in done.stdout
+
+
 def test_a_broken_objective_is_exit_code_1(folder):
     broken = ("--set", "services.desk.work.errors=10%", "--seeds", "1", "--scenario", "calm")
     done = seakeep(folder, *broken)
@@ -149,8 +155,17 @@ def test_two_specs_are_compared_by_the_same_chance(folder):
         faster["difference"]["mean"]
     )
     shown = seakeep(folder, *few).stdout
-    assert "calm: seakeep.yaml beside seakeep.yaml" in shown
+    assert "calm: seakeep.yaml, changed, beside seakeep.yaml" in shown
     assert "clients p99" in shown
+
+
+def test_only_what_both_specs_have_is_compared(folder):
+    (folder / "other.yaml").write_text(QUEUE.replace("busy:", "lazy:"))
+    done = seakeep(folder, "--compare", "other.yaml", "--seeds", "1", "--duration", "5s")
+    assert done.returncode == 0, done.stderr
+    assert "other.yaml has no scenario 'busy'" in done.stderr
+    assert "calm: seakeep.yaml beside other.yaml" in done.stdout
+    assert "busy: seakeep.yaml" not in done.stdout
 
 
 def test_a_report_is_written_whole(folder):

@@ -95,22 +95,27 @@ def simulate(
       seakeep simulate --json | jq '.scenarios[].runs[].traffic'
     """
     path = file or spec
-    chosen = [_Plan.of(path, scenario, changes, duration)]
+    system = _lasting(load_or_fail(path, overrides=changes or ()), duration)
+    options = _options(path, changes, duration)
+    chosen = [_Plan.of(path, system, _scenarios(system, scenario), options)]
     if compare is not None:
-        chosen.append(_Plan.of(compare, scenario, None, duration))
+        other = _lasting(load_or_fail(compare), duration)
+        options = _options(compare, None, duration)
+        chosen.append(_Plan.of(compare, other, _shared(chosen[0], other, compare), options))
     if report is not None and not report.parent.is_dir():
         output.fail(f"--report: there is no folder {report.parent}", "create it, or name another")
     found = _prove(chosen, range(seed, seed + seeds), jobs or cores())
-    one, other = found[0], found[1] if len(found) > 1 else None
+    one, beside = found[0], found[1] if len(found) > 1 else None
     if report is not None:
-        write_atomic(report, render(one, other).encode(), mode=0o644)
+        write_atomic(report, render(one, beside).encode(), mode=0o644)
         output.note(f"report: {report}")
     if json:
-        output.print_json(document(one) if other is None else comparison_document(one, other))
+        output.print_json(document(one) if beside is None else comparison_document(one, beside))
     else:
         show(one)
-        if other is not None:
-            show_comparison(one, other, (str(path), str(compare)))
+        if beside is not None:
+            changed = f"{path}, changed," if changes else str(path)
+            show_comparison(one, beside, (changed, str(compare)))
         if report is None:
             _look_closer(chosen[0], one)
     _end(found)
@@ -151,21 +156,14 @@ class _Plan:
 
     @classmethod
     def of(
-        cls, path: Path, names: list[str] | None, changes: list[str] | None, duration: str | None
+        cls, path: Path, system: System, scenarios: tuple[Scenario, ...], options: tuple[str, ...]
     ) -> "_Plan":
-        """What is wrong with any of it ends the command."""
-        system = _lasting(load_or_fail(path, overrides=changes or ()), duration)
+        """With the access logs that the spec at `path` names; a bad one ends the command."""
         try:
             logs = read_logs(system, path.resolve().parent)
         except PlanError as error:
             output.fail(str(error), error.hint)
-        options = [] if path == DEFAULT_SPEC else ["-f", str(path)]
-        for change in changes or ():
-            options += ["--set", change]
-        if duration is not None:
-            options += ["--duration", duration]
-        scenarios = _scenarios(system, names)
-        return cls(system=system, scenarios=scenarios, logs=logs, options=tuple(options))
+        return cls(system=system, scenarios=scenarios, logs=logs, options=options)
 
     def again(self, scenario: str, seed: int) -> str:
         """The command that runs one of its runs once more."""
@@ -185,6 +183,27 @@ def _lasting(system: System, duration: str | None) -> System:
         for name, one in scenarios_of(system).items()
     }
     return replace(system, scenarios=longer)
+
+
+def _options(path: Path, changes: list[str] | None, duration: str | None) -> tuple[str, ...]:
+    """As they were given."""
+    options = [] if path == DEFAULT_SPEC else ["-f", str(path)]
+    for change in changes or ():
+        options += ["--set", change]
+    if duration is not None:
+        options += ["--duration", duration]
+    return tuple(options)
+
+
+def _shared(plan: _Plan, other: System, path: Path) -> tuple[Scenario, ...]:
+    """The scenarios of the other spec that have the name of one that is run of this."""
+    known = scenarios_of(other)
+    for scenario in plan.scenarios:
+        if scenario.name not in known:
+            output.warn(
+                f"{path} has no scenario '{scenario.name}': there is nothing to compare it by"
+            )
+    return tuple(known[one.name] for one in plan.scenarios if one.name in known)
 
 
 def _scenarios(system: System, names: list[str] | None) -> tuple[Scenario, ...]:

@@ -12,7 +12,7 @@ from seakeep.cli import output
 from seakeep.explain.compare import Difference, differences
 from seakeep.explain.judge import time_to_detect, time_to_recover
 from seakeep.explain.report import verdicts, words
-from seakeep.explain.report.comparison import WRITERS
+from seakeep.explain.report.comparison import WRITERS, is_alike
 from seakeep.model.hdr import merged
 from seakeep.model.proof import Estimate, Proof, Report, Verdict
 from seakeep.model.units import format_duration, format_percent
@@ -27,7 +27,9 @@ LABEL = 18
 
 def show(report: Report) -> None:
     """Everything that was found out, one scenario after the other."""
-    for proof in report.proofs:
+    for index, proof in enumerate(report.proofs):
+        if index:
+            output.data("")
         output.data(_head(proof))
         if proof.verdicts:
             output.table(_verdicts(proof))
@@ -39,8 +41,8 @@ def show(report: Report) -> None:
             output.data(f"{name:{LABEL}}{figure}")
         for alarm in _invariants(proof):
             output.data(alarm)
-        output.data("")
     if len(report.proofs) > 1:
+        output.data("")
         output.data(_together(report))
 
 
@@ -54,11 +56,13 @@ def _head(proof: Proof) -> Text:
 def _outcome(proof: Proof) -> Text:
     if not proof.runs:
         return Text("not run", "bold yellow")
+    if proof.held and not proof.verdicts:
+        return Text("nothing was expected", "bold")
     return Text("held", "bold green") if proof.held else Text("broken", "bold red")
 
 
 def _together(report: Report) -> Text:
-    """`4 scenarios: 3 held, 1 broken (region-loss)`."""
+    """`4 scenarios: 3 held, 1 broken (region-loss)`. Where nothing is expected, nothing breaks."""
     broken = [proof.scenario.name for proof in report.proofs if not proof.held]
     held = sum(bool(proof.runs) and proof.held for proof in report.proofs)
     unknown = len(report.proofs) - len(broken) - held
@@ -146,7 +150,7 @@ def _traffic(proof: Proof) -> Table:
             f"{requests:,}",
             words.percent(sum(flow.ok for flow in flows) / requests, 3) if requests else "",
             *(
-                words.NOTHING if figure is None else words.short_seconds(figure)
+                words.NOTHING if figure is None else words.short_seconds(figure) if figure else "0"
                 for figure in (
                     latency.percentile_s(0.5),
                     latency.percentile_s(0.99),
@@ -212,9 +216,9 @@ def show_comparison(one: Report, other: Report, names: tuple[str, str]) -> None:
     theirs = {proof.scenario.name: proof for proof in other.proofs}
     found = differences(one, other)
     both = [proof for proof in one.proofs if proof.scenario.name in theirs]
-    output.data("")
     for proof in both:
         name = proof.scenario.name
+        output.data("")
         output.data(Text.assemble((name, "bold"), ": ", f"{names[0]} beside {names[1]}"))
         table = _table("figure", "this", "other", "difference")
         outcomes = {verdict.what: verdict for verdict in theirs[name].verdicts}
@@ -224,7 +228,7 @@ def show_comparison(one: Report, other: Report, names: tuple[str, str]) -> None:
             if difference.scenario == name:
                 table.add_row(difference.what, *_compared(difference))
         output.table(table)
-        output.data("")
+    output.data("")
     if both:
         output.data("this less other, over runs with equal seeds; ~ may be chance (95% confidence)")
     else:
@@ -239,8 +243,8 @@ def _held(verdict: Verdict | None) -> Text:
 
 def _compared(found: Difference) -> tuple[str, str, Text]:
     write = WRITERS[found.unit]
-    if found.difference.mean == 0:
-        shown = Text("equal", "dim")
+    if is_alike(found):
+        shown = Text("alike", "dim")
     else:
         sign = "-" if found.difference.mean < 0 else "+"
         by = _spread(found.difference, lambda amount: write(abs(amount)))

@@ -10,7 +10,7 @@ from seakeep.model.proof import Proof, Report, Verdict
 
 WRITERS: Mapping[str, Callable[[float], str]] = {
     "fraction": lambda amount: words.percent(amount, 3),
-    "seconds": words.seconds,
+    "seconds": words.precise_seconds,
     "hours": words.number,
     "count": words.number,
 }
@@ -57,9 +57,9 @@ def _scenario(mine: Proof, its: Proof, found: Sequence[Difference]) -> Markup:
         (verdict.what, [_outcome(verdict, mine), _outcome(theirs.get(verdict.what), its), None])
         for verdict in mine.verdicts
     ]
-    apart = [one for one in found if not _is_alike(one)]
+    apart = [one for one in found if not is_alike(one)]
     rows += [(one.what, _figures(one)) for one in apart]
-    alike = [one.what for one in found if _is_alike(one)]
+    alike = [one.what for one in found if is_alike(one)]
     columns = ("This spec", "The other", "Difference")
     shown = table(["Scenario ", mine.scenario.name], "Expectation or figure", columns, rows)
     if not alike:
@@ -67,7 +67,7 @@ def _scenario(mine: Proof, its: Proof, found: Sequence[Difference]) -> Markup:
     return Markup(shown + tag("p", f"Alike: {words.listed(alike, 40)}.", class_="note"))
 
 
-def _is_alike(found: Difference) -> bool:
+def is_alike(found: Difference) -> bool:
     """Equal, or apart by less than is written."""
     write = WRITERS[found.unit]
     by = abs(found.difference.mean)

@@ -91,6 +91,11 @@ def short_seconds(amount: float) -> str:
     return f"{amount * 1e9:.3g}ns"
 
 
+def precise_seconds(amount: float) -> str:
+    """Three digits of what is shorter than a second: `8.62ms`, `1.25s`, `4m10s`."""
+    return short_seconds(amount) if 0 < amount < 1 else seconds(amount)
+
+
 def tick(at: Instant) -> str:
     """On a time axis, in the middle of a sentence: `30s`, `1m30s`."""
     return "0" if at == 0 else format_duration(at)
