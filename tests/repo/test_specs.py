@@ -8,7 +8,7 @@ import pytest
 from seakeep.spec import load
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ["README.md", "docs/guides/write-a-spec.md"]
+PAGES = ["README.md", "docs/concepts/twin.md", "docs/guides/write-a-spec.md"]
 
 
 def blocks(page: str) -> list[str]:
