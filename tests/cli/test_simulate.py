@@ -213,3 +213,34 @@ def test_nothing_is_left_behind_when_it_is_killed(folder):
         running.kill()
     assert len(children) >= 2
     assert psutil.wait_procs(children, timeout=DEADLINE_S)[1] == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_it_ends_cleanly_while_the_simulator_is_being_compiled(folder, number):
+    command = [sys.executable, "-m", "seakeep.cli.main", "simulate"]
+    running = subprocess.Popen(
+        command, cwd=folder, env={**os.environ, "NUMBA_CACHE_DIR": str(folder / "cache")},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        server = server_of(running.pid)
+        time.sleep(1)
+        # As a terminal does it: everybody in the group gets it. Only the command is killed.
+        (os.killpg if number == signal.SIGINT else os.kill)(running.pid, number)
+        _, stderr = running.communicate(timeout=DEADLINE_S)
+    finally:
+        running.kill()
+    assert running.returncode == (130 if number == signal.SIGINT else -number)
+    assert "Traceback" not in stderr
+    assert psutil.wait_procs([server], timeout=5)[1] == []
+
+
+def server_of(pid):
+    """The process that workers are forked from."""
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        for child in psutil.Process(pid).children():
+            if any("forkserver" in word for word in child.cmdline()):
+                return child
+        time.sleep(0.05)
+    raise AssertionError("no server was started")
