@@ -32,8 +32,8 @@ def spec(
     return (
         "system: theory\n"
         "regions: {here: {zones: [a]}}\n"
-        f"traffic:\n  all: {{to: {to}, rate: {per_s:g}/s{more}}}\n"
-        f"scenarios:\n  steady: {{duration: {seconds:g}s, warmup: {warmup_s:g}s}}\n"
+        f"traffic:\n  all: {{to: {to}, rate: {per_s:.6f}/s{more}}}\n"
+        f"scenarios:\n  steady: {{duration: {seconds:.6f}s, warmup: {warmup_s:.6f}s}}\n"
         f"services:\n{services}"
     )
 
