@@ -54,7 +54,7 @@ def twin(system: System) -> TwinEngine:
         counted=(began, end),
         wall=0,
         checked=lambda at, region, target, ok: None,
-        acted=lambda at, action: None,
+        broken=lambda at, what: None,
     )
 
 

@@ -2,6 +2,8 @@
 sentences when it does not.
 
 - Conservation: every request that was made has ended in exactly one way, or is under way.
+- Little's law (the mean number of waiting requests is their rate times their mean wait), where
+  nothing strikes, within what chance allows.
 - Controllers never bring a service below its minimum (less what its rollout may be short of): what
   they drain, stop or restart while it is ready leaves enough that are ready, as far as they could
   know.
@@ -9,14 +11,23 @@ sentences when it does not.
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 from seakeep.model.action import Action, DrainInstance, RestartInstance, StopInstance
-from seakeep.model.ids import InstanceId, ServiceName
+from seakeep.model.ids import InstanceId, RegionName, ServiceName
 from seakeep.model.observation import Phase
-from seakeep.model.run import Flow
+from seakeep.model.run import Flow, Load
 from seakeep.model.system import System
-from seakeep.model.time import Instant, in_seconds
+from seakeep.model.time import SECOND, Duration, Instant, in_seconds
 from seakeep.model.view import Health, InstanceView, View
 
+BATCHES = 30
+BUCKETS_MIN = 10 * BATCHES
+"""For the mean of a gauge to say anything."""
+BATCH_SIGMAS = 7.0
+"""Student's t with 29 degrees of freedom is beyond that less than once in a million."""
+WAITING_MIN = 0.05
+"""Fewer requests than that on average are not compared: their waits come in too few pieces."""
 TOLD_MAX = 20
 """Sentences of one run."""
 
@@ -88,6 +99,33 @@ class Invariants:
             self._leaving = {
                 name: restarts for name, restarts in self._leaving.items() if name in view.instances
             }
+
+    # --- Little's law ---
+
+    def queued(
+        self,
+        flows: Mapping[ServiceName, Flow],
+        loads: Mapping[tuple[ServiceName, RegionName], Load],
+        duration: Duration,
+    ) -> None:
+        """At the end of a run in which nothing struck: gauges of queues against waits."""
+        for name, flow in flows.items():
+            gauges = [load.queued for (of, _), load in loads.items() if of == name]
+            if not gauges or len(gauges[0]) < BUCKETS_MIN:
+                continue
+            queue = np.sum(gauges, axis=0)
+            batches = np.array([part.mean() for part in np.array_split(queue, BATCHES)])
+            mean, waited = float(batches.mean()), flow.wait.sum_ns / duration
+            error = float(batches.std(ddof=1)) / BATCHES**0.5
+            # Those that waited when it began or ended are in the gauge, but their waits are not.
+            edges = (queue[0] + queue[-1]) * (flow.wait.mean_s or 0.0) * SECOND / duration
+            if max(mean, waited) < WAITING_MIN:
+                continue
+            if abs(mean - waited) > BATCH_SIGMAS * error + WAITING_MIN + 4 * edges:
+                self._sentences.append(
+                    f"{mean:.3f} requests waited for {name} on average, and by their waits it "
+                    f"should have been {waited:.3f}"
+                )
 
     # --- conservation ---
 

@@ -23,7 +23,6 @@ from seakeep.act.admit import admit
 from seakeep.engines.twin.engine import TwinEngine
 from seakeep.engines.twin.faults import Faults, Undo
 from seakeep.engines.twin.world import World
-from seakeep.model.action import Action
 from seakeep.model.limits import LimitScope
 from seakeep.model.rollout import Stage
 from seakeep.model.run import Run
@@ -129,6 +128,7 @@ class _Simulation:
         self._scenario, self._seed, self._controllers = scenario, seed, controllers
         self._bucket = bucket or bucket_for(scenario.duration)
         self._story = Story(self._zero, MONDAY - self._zero)
+        self._invariants = Invariants(self._zero)
         self._world = World(
             system,
             seed=seed,
@@ -147,9 +147,8 @@ class _Simulation:
             counted=(self._zero, self._end),
             wall=MONDAY - self._zero,
             checked=self._story.checked,
-            acted=self._acted,
+            broken=self._invariants.note,
         )
-        self._invariants = Invariants(self._zero)
         self._faults = Faults(self._engine, self._world)
         self._undo: dict[int, Undo] = {}
         self._strikes = _strikes_of(scenario, self._zero, self._end)
@@ -170,6 +169,7 @@ class _Simulation:
         self._world.start_traffic(self._built_at)
         self._keep()
         self._engine.instances.count_runs(self._end)
+        self._engine.edges.vigil.end(self._end)
         return self._result()
 
     def _result(self) -> Run:
@@ -177,6 +177,9 @@ class _Simulation:
         traffic, services = world.traffic(), world.flows()
         self._invariants.counted("from", traffic)
         self._invariants.counted("to", services)
+        loads = world.loads()
+        if not self._scenario.steps:
+            self._invariants.queued(services, loads, self._scenario.duration)
         ran = self._engine.ran.total
         return Run(
             scenario=self._scenario.name,
@@ -186,7 +189,7 @@ class _Simulation:
             traffic=traffic,
             services=services,
             lines=world.lines(),
-            loads=world.loads(),
+            loads=loads,
             objectives=world.goods(),
             events=self._story.events(),
             instance_ns={name: ran.get(name, 0) for name in self._system.services},
@@ -233,7 +236,7 @@ class _Simulation:
             self._look_around()
 
     def _look_around(self) -> None:
-        for notice in self._world.notices():
+        for notice in self._engine.notices():
             self._story.ejected(notice)
         self._strike()
 
@@ -261,9 +264,6 @@ class _Simulation:
             until = at + self._sensed_every
         wake = result.decision.wake_at
         return until if wake is None else min(until, wake)
-
-    def _acted(self, at: Instant, action: Action) -> None:
-        """Of every action, just before it takes effect."""
 
     # --- faults ---
 

@@ -88,6 +88,19 @@ def test_a_short_trouble_between_two_checks_is_not_seen() -> None:
     assert [ok for _, _, ok in rig.turns] == [True]
 
 
+def test_failures_of_two_kinds_are_one_row() -> None:
+    rules = rules_of(SYSTEM, "east", SYSTEM.services["web"])
+    rig = Rig(WELL)
+    rig.run(10 * SECOND)
+    rig.change(SILENT)
+    rig.run(10 * SECOND + rules.timeout + rules.interval)
+    rig.change(REFUSED)
+    rig.run(20 * SECOND)
+    at, _, ok = rig.turns[-1]
+    assert not ok
+    assert at <= 10 * SECOND + rules.timeout + 2 * rules.interval + 100 * MILLISECOND
+
+
 def test_a_gateway_whose_answer_takes_too_long_fails() -> None:
     rules = rules_of(SYSTEM, "east", SYSTEM.services["web"])
     rig = Rig(Reach(True, rules.timeout + 1))

@@ -74,14 +74,14 @@ class Plane:
 
     def figures(self, name: str) -> Any:
         class Idle:
-            busy, queued, cpu_ns, left_bytes = self.busy, 0, 0.0, 0
+            busy, queued, cpu_ns, left_bytes, asked_at = self.busy, 0, 0.0, 0, 0
 
         return Idle
 
     def readings(self) -> tuple[()]:
         return ()
 
-    revision_readings = readings
+    revision_readings = notices = readings
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *args, **kwargs: None
@@ -99,7 +99,7 @@ class Rig:
             counted=(0, MINUTE),
             wall=0,
             checked=lambda at, region, target, ok: None,
-            acted=lambda at, action: None,
+            broken=lambda at, what: None,
         )
         self.engine.configure(SYSTEM)
         self.faults = Faults(self.engine, self.plane)  # type: ignore[arg-type]

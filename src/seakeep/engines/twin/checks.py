@@ -72,7 +72,7 @@ def readiness(service: Service) -> Probe | None:
 class _Target:
     """One target of one region's Envoy."""
 
-    __slots__ = ("clusters", "interval", "next_at", "reach", "rules", "turn", "verdict")
+    __slots__ = ("clusters", "interval", "next_at", "reach", "row", "rules", "turn", "verdict")
 
     def __init__(self, rules: Rules, interval: Duration, first_at: Instant, reach: Reach) -> None:
         self.rules = rules
@@ -82,6 +82,8 @@ class _Target:
         self.reach = reach
         self.verdict: bool | None = None
         """None before the first check has ended."""
+        self.row = 0
+        """Results against the verdict in a row, before the check at `next_at`."""
         self.turn = 0
         """Counts changes, so that an overtaken entry of the agenda can tell."""
         self.clusters: set[str] = set()
@@ -103,20 +105,21 @@ class _Target:
         if self.verdict is self.passes():
             return None
         rules = self.rules
-        number = rules.failures if self.verdict else rules.successes
+        number = (rules.failures if self.verdict else rules.successes) - self.row
         return self.next_at + number * self.takes() + (number - 1) * self.interval
 
     def change(self, at: Instant, reach: Reach) -> None:
-        """From now on checks meet something else."""
-        self.next_at = self._next_after(at)
+        """From now on checks meet something else. One that is under way meets it, too."""
+        waited = at - self.next_at
+        if waited >= 0:
+            takes = self.takes()
+            pace = self.interval + takes
+            done = (waited - takes) // pace + 1 if waited >= takes else 0
+            if done:
+                self.row = 0 if self.passes() is self.verdict else self.row + done
+            self.next_at = max(at, self.next_at + done * pace)
         self.reach = reach
         self.turn += 1
-
-    def _next_after(self, at: Instant) -> Instant:
-        if at <= self.next_at:
-            return self.next_at
-        pace = self.interval + self.takes()
-        return self.next_at + -(-(at - self.next_at) // pace) * pace
 
 
 class Checks:
@@ -142,6 +145,9 @@ class Checks:
             for region in system.regions
             for service in system.services.values()
         }
+
+    def rules(self, region: RegionName, service: ServiceName) -> Rules:
+        return self._rules[region, service]
 
     def verdict(self, region: RegionName, target: str) -> bool | None:
         found = self._targets.get(region, {}).get(target)
@@ -178,7 +184,7 @@ class Checks:
         self._down[region] = True
         for target in self._targets.get(region, {}).values():
             target.turn += 1
-            target.verdict = None
+            target.verdict, target.row = None, 0
 
     def start(self, at: Instant, region: RegionName) -> None:
         """The region's Envoy begins, with the targets that it had."""
@@ -239,6 +245,7 @@ class Checks:
         passes = target.passes()
         changed = target.verdict is not passes
         target.verdict = passes
+        target.row = 0
         target.next_at = at + target.interval
         if changed:
             self._turned(region, name, passes)

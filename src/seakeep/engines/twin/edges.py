@@ -14,6 +14,7 @@ from seakeep.engines.twin.agenda import Agenda
 from seakeep.engines.twin.body import SILENT, Body, asks_path
 from seakeep.engines.twin.checks import Checks, Reach
 from seakeep.engines.twin.plane import Plane
+from seakeep.engines.twin.vigil import Vigil
 from seakeep.engines.twin.world import Process
 from seakeep.model.action import Endpoint, SetEndpoints, SetLimit
 from seakeep.model.ids import InstanceId, RegionName, ServiceName
@@ -42,7 +43,8 @@ class Way:
 
 
 class Edges:
-    """`find` finds an instance; `notify` hears of every verdict of an Envoy's checks."""
+    """`find` finds an instance; `notify` hears of every verdict of an Envoy's checks, `note` of
+    what none may do."""
 
     def __init__(
         self,
@@ -53,12 +55,14 @@ class Edges:
         find: Callable[[InstanceId], Body | None],
         now: Callable[[], Instant],
         notify: Callable[[RegionName, str, bool], None],
+        note: Callable[[Instant, str], None],
     ) -> None:
         self._plane = plane
         self._find = find
         self._now = now
         self._notify = notify
         self._checks = Checks(seed, agenda, self._turned)
+        self.vigil = Vigil(lambda name: plane.figures(name).asked_at, self._checks.rules, note)
         self._system: System | None = None
         self._states: dict[RegionName, Process] = {}
         self._sent: dict[tuple[RegionName, str], SetEndpoints] = {}
@@ -82,6 +86,9 @@ class Edges:
         """It runs, with what it was last told, and knows of nobody's health."""
         self._set(region, Process.SERVING)
         self._checks.start(at, region)
+        assert self._system is not None
+        for service in self._system.services:
+            self.vigil.began(at, region, service)
         for (of, key), rate in self._shares.items():
             if of == region:
                 self._note_limit(at, region, key, rate)
@@ -168,6 +175,7 @@ class Edges:
     def reached(self, body: Body) -> None:
         """An instance answers otherwise than before. Only its own region's Envoy asks it."""
         self._checks.change(self._now(), body.region, body.id, body.reach)
+        self.vigil.turned(self._now(), body)
 
     def _reach_of_instance(self, name: InstanceId) -> Reach:
         body = self._find(name)
@@ -200,10 +208,15 @@ class Edges:
     ) -> None:
         """Whether enough of what a region offers is well for its gateway to say so."""
         members = self._local.get((region, service), ())
+        verdicts = [self._checks.verdict(region, one.instance or "") for one in members]
         well = sum(
-            one.healthy and self._checks.verdict(region, one.instance or "") is True
-            for one in members
+            one.healthy and verdict is True for one, verdict in zip(members, verdicts, strict=True)
         )
+        fit = sum(
+            verdict is not None or not one.healthy
+            for one, verdict in zip(members, verdicts, strict=True)
+        )
+        self.vigil.weighed(at, region, service, well, fit)
         is_well = bool(members) and 100 * well >= WELL_PERCENT_MIN * len(members)
         if not always and self._well.get((region, service), False) is is_well:
             return

@@ -19,7 +19,7 @@ from seakeep.engines.twin.instances import Instances, Ran
 from seakeep.engines.twin.parts import Failed, Parts, Refused
 from seakeep.engines.twin.plane import Plane
 from seakeep.engines.twin.senses import Senses
-from seakeep.engines.twin.world import Process
+from seakeep.engines.twin.world import Notice, Process
 from seakeep.model.action import (
     Action,
     AnswerDns,
@@ -98,22 +98,22 @@ class TwinEngine:
         counted: tuple[Instant, Instant],
         wall: Instant,
         checked: Callable[[Instant, RegionName, str, bool], None],
-        acted: Callable[[Instant, Action], None],
+        broken: Callable[[Instant, str], None],
     ) -> None:
         """`counted`: within which the time of instances is summed up; `wall`: Unix time at the
-        clock's zero. `checked` hears of verdicts of Envoys' checks, `acted` of every action just
-        before it takes effect."""
+        clock's zero. `checked` hears of verdicts of Envoys' checks, `broken` of what no
+        balancer may do."""
         self.clock = VirtualClock(now)
         self.epoch = 1
         self._admit = admit
         self._wall = wall
-        self._acted = acted
         self._plane = plane
         self._agenda = Agenda()
         self._system: System | None = None
         self.has_news = False
         """Whether something has happened since the last look that would wake a supervisor."""
         self._outcomes: list[Outcome] = []
+        self._notices: list[Notice] = []
         self._seq = 0
         self.ran = Ran(*counted)
         self.instances = Instances(
@@ -122,6 +122,7 @@ class TwinEngine:
             starts=Starts(seed, system.services),
             ran=self.ran,
             reached=lambda body: self.edges.reached(body),
+            leaving=lambda body: self.edges.vigil.gone(self.clock.at, body),
             news=self._note,
         )
         self.edges = Edges(
@@ -131,6 +132,7 @@ class TwinEngine:
             find=self.instances.find,
             now=self.clock.now,
             notify=lambda region, target, ok: checked(self.clock.at, region, target, ok),
+            note=broken,
         )
         self.parts = Parts(self._agenda, self._part_started, self._part_ended, self._note)
         self._senses = Senses(plane, self._agenda, self.instances, self._note)
@@ -223,6 +225,9 @@ class TwinEngine:
         due = self._agenda.next_at
         to = until if due is None else min(due, until)
         self._plane.advance(to)
+        for notice in self._plane.notices():
+            self._notices.append(notice)
+            self.edges.vigil.ejected(notice.at, notice.region, notice.service)
         self.clock.at = max(self.clock.at, to)
         while (due := self._agenda.next_at) is not None and due <= to:
             self._agenda.take()()
@@ -235,6 +240,11 @@ class TwinEngine:
     def wake(self) -> None:
         """End the present `wait` (a new spec)."""
         self._note()
+
+    def notices(self) -> list[Notice]:
+        """What balancers have ejected, and taken back, since the last call."""
+        found, self._notices = self._notices, []
+        return found
 
     def supervise(self) -> None:
         """Another supervisor takes over: the actions of the one before are refused from now on,
@@ -297,7 +307,6 @@ class TwinEngine:
         end = partial(self._end, action)
         try:
             self._check(action)
-            self._acted(at, action)
             if isinstance(action, StartPart):
                 self.parts.start(at, action.part, partial(self._part_is_up, action))
             else:

@@ -55,8 +55,8 @@ class Ran:
 
 
 class Instances:
-    """`reached` hears of instances that answer health checks otherwise than before, `news` of
-    what a node would report at once."""
+    """`reached` hears of instances that answer health checks otherwise than before, `leaving` of
+    those that will be no more, `news` of what a node would report at once."""
 
     def __init__(
         self,
@@ -66,6 +66,7 @@ class Instances:
         starts: Starts,
         ran: Ran,
         reached: Callable[[Body], None],
+        leaving: Callable[[Body], None],
         news: Callable[[], None],
     ) -> None:
         self._plane = plane
@@ -73,6 +74,7 @@ class Instances:
         self._starts = starts
         self._ran = ran
         self._reached = reached
+        self._leaving = leaving
         self._news = news
         self._all: dict[InstanceId, Body] = {}
         self._order: list[tuple[ServiceName, int, InstanceId]] = []
@@ -139,6 +141,7 @@ class Instances:
         )
         self._apply_errors(body)
         self._begin(at, body)
+        self._reached(body)
 
     def restart(self, at: Instant, body: Body) -> None:
         if body.lives:
@@ -181,6 +184,7 @@ class Instances:
         self._count_run(at, body)
         body.turn += 1
         body.exited_at = at
+        self._leaving(body)
         del self._all[body.id]
         self._order.remove((body.service, body.ordinal, body.id))
         self._slow.pop(body.id, None)

@@ -66,6 +66,8 @@ class Figures:
     """Requests answered since it was added."""
     cpu_ns: float
     """CPU time used since it was added, in ns of one core."""
+    asked_at: Instant
+    """When it was last sent a request, whether it took it or not."""
     left_bytes: int
     """Memory that its process's requests have left behind."""
 
@@ -265,6 +267,7 @@ class World:
             queued=int(row["queued"]),
             done=int(row["done"]),
             cpu_ns=float(row["cpu_ns"]),
+            asked_at=int(row["asked_at"]),
             left_bytes=int(leak) * (int(row["done"]) - self._started[name]),
         )
 

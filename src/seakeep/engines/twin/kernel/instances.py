@@ -52,6 +52,7 @@ def reach(w: Any, t: int, i: int) -> None:
     row.instance = i
     row.queued_at = w.now
     instance = instance_at(w.instances, i)
+    instance.asked_at = w.now
     if instance.state == SERVING or instance.state == FROZEN:
         if instance.busy < instance.slots:
             begin_work(w, t)

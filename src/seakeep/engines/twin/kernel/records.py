@@ -202,7 +202,7 @@ ENDPOINT = _record(
 INSTANCE = _record(
     """
     f8: slower cpu_left errors cpu_ns
-    i8: started_at paused frozen_at done left_behind
+    i8: started_at paused frozen_at done left_behind asked_at
     i8: service region zone node state slots busy queue queue_first queue_last queued
     i8: stream stuck revision
     i8: gen
