@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from seakeep.engines.twin import numbers
 from seakeep.engines.twin.kernel import records, words
+from seakeep.engines.twin.kernel.events import NEVER
 from seakeep.model.hdr import BUCKETS
 from seakeep.model.histogram import BOUNDS
 from seakeep.model.ids import RegionName, ServiceName
@@ -116,6 +117,7 @@ class Tables:
         for name in ("events", "todo", "notices"):
             self.put(name, np.zeros(ROWS_AT_FIRST * 4, POOLS[name]))
             self.w[f"{name}_size"] = ROWS_AT_FIRST * 4
+        self.rows["events"]["at"] = NEVER
         for name in ("spans", "tries", "sessions"):
             self.put(name, np.zeros(0, POOLS[name]))
             self.w[f"{name}_free"] = -1
@@ -147,6 +149,8 @@ class Tables:
             if self.w[used] + 2 * margin > len(old):
                 rows = self.put(name, np.zeros(2 * len(old) + 2 * margin, old.dtype))
                 rows[: len(old)] = old
+                if name == "events":
+                    rows["at"][len(old) :] = NEVER
                 self.w[f"{name}_size"] = len(rows)
         for name in ("spans", "tries", "sessions"):
             if self.w[f"{name}_left"] < 2 * margin:
@@ -159,6 +163,8 @@ class Tables:
         if len(old) < size:
             rows = self.put(name, np.zeros(max(size, 2 * len(old)), old.dtype))
             rows[: len(old)] = old
+            if name == "events":
+                rows["at"][len(old) :] = NEVER
             if f"{name}_size" in (records.WORLD.names or ()):
                 self.w[f"{name}_size"] = len(rows)
 
@@ -172,8 +178,8 @@ POOLS = {
     "sessions": records.SESSION,
 }
 FREE: dict[str, dict[str, int]] = {
-    "spans": {"kind": -1, "timer": -1, "tries": -1},
-    "tries": {"state": -1, "instance": -1, "timer": -1, "span": -1},
+    "spans": {"kind": -1, "timer": -1, "tries": -1, "shed": -1},
+    "tries": {"state": -1, "instance": -1, "timer": -1, "span": -1, "peer": -1},
     "sessions": {"source": -1},
 }
 
@@ -343,11 +349,15 @@ def _flows(t: Tables) -> None:
     for flow in flows:
         flow["latency"] = t.keep(np.zeros(BUCKETS, np.int64))
         flow["wait"] = t.keep(np.zeros(BUCKETS, np.int64))
-    bins = np.zeros(65, np.int64)
+    bins = np.zeros(8 * 65, np.int64)
     for digits in range(65):
-        least = (1 << digits) >> 1
-        bins[digits] = min(int(np.searchsorted(BOUNDS, least)), len(BOUNDS) - 1)
+        for eighth in range(8):
+            # The least number of so many digits whose first four end so.
+            least = (8 + eighth) << (digits - 4) if digits >= 4 else eighth
+            bins[8 * digits + eighth] = min(int(np.searchsorted(BOUNDS, least)), len(BOUNDS) - 1)
     t.put("bins", bins)
+    # Beyond the last bound there is none: what is longer counts there.
+    t.put("bounds", np.array([*BOUNDS[:-1], 1 << 62], np.int64))
 
 
 def add_series(t: Tables, counted_from: Instant, end: Instant, bucket: Duration) -> None:

@@ -197,7 +197,7 @@ class World:
         row["zone"] = t.zones.get((region, zone), 0)
         row["node"] = t.nodes.get(node, len(t.nodes))
         row["slots"], row["queue"] = says["slots"], says["queue"]
-        row["slower"], row["cpu_left"] = slower, 1.0
+        row["slower"], row["cpu_left"], row["slowness"] = slower, 1.0, slower
         row["errors"] = min(1.0, says["errors"] + errors)
         row["queue_first"] = row["queue_last"] = row["stuck"] = -1
         row["state"] = row["ordered"] = Process.STARTING
@@ -241,7 +241,9 @@ class World:
 
     def set_speed(self, name: InstanceId, cpu_left: float) -> None:
         """Of work that begins from now on. 0 < cpu_left <= 1."""
-        self._row(self._instances[name])["cpu_left"] = cpu_left
+        row = self._row(self._instances[name])
+        row["cpu_left"] = cpu_left
+        row["slowness"] = row["slower"] / cpu_left
 
     def set_errors(self, name: InstanceId, fraction: float) -> None:
         """Beside those of the spec."""

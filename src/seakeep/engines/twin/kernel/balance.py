@@ -13,7 +13,7 @@ from typing import Any
 
 from seakeep.engines.twin.kernel.draws import below, two_below, uniform
 from seakeep.engines.twin.kernel.hashing import by_hash, make_table
-from seakeep.engines.twin.kernel.memory import compiled
+from seakeep.engines.twin.kernel.memory import apart, compiled, inlined
 from seakeep.engines.twin.kernel.priorities import choose_tier, refresh_loads
 from seakeep.engines.twin.kernel.records import (
     cluster_at,
@@ -37,16 +37,18 @@ SLOW_SHARE = 0.1
 """Of its weight, what an endpoint has when its slow start begins."""
 
 
-@compiled
+@inlined
 def choose(w: Any, s: int) -> int:
     """The endpoint for a span's next try; -1 when there is nobody."""
-    span = span_at(w.spans, s)
-    cluster = cluster_at(w.clusters, span.cluster)
+    span = span_at(w, s)
+    cluster = cluster_at(w, span.cluster)
     if cluster.dirty:
         _refresh(w, span.cluster)
-    place = choose_tier(w, cluster, span.excluded)
-    if place < 0:
-        return -1
+    place = cluster.only
+    if place < 0 or span.excluded != 0:
+        place = choose_tier(w, cluster, span.excluded)
+        if place < 0:
+            return -1
     tier = tier_at(cluster.tiers, place)
     count = tier.total if tier.panic else tier.well
     if count == 0:
@@ -60,7 +62,7 @@ def choose(w: Any, s: int) -> int:
     return found
 
 
-@compiled
+@inlined
 def _tried(span: Any, endpoint: int) -> bool:
     for place in range(min(span.tried, 6)):
         if span.before[place] == endpoint:
@@ -68,10 +70,10 @@ def _tried(span: Any, endpoint: int) -> bool:
     return False
 
 
-@compiled
+@inlined
 def _one(w: Any, cluster: Any, tier: Any, count: int, key: int) -> int:
     members = cluster.members
-    policy = service_at(w.services, cluster.service).policy
+    policy = service_at(w, cluster.service).policy
     if count == 1:
         return number_at(members, tier.first).value
     if policy == RING_HASH or policy == MAGLEV:
@@ -86,20 +88,20 @@ def _one(w: Any, cluster: Any, tier: Any, count: int, key: int) -> int:
     one, other = two_below(w, cluster.stream, count)
     first = number_at(members, tier.first + one).value
     second = number_at(members, tier.first + other).value
-    if endpoint_at(w.endpoints, first).active > endpoint_at(w.endpoints, second).active:
+    if endpoint_at(w, first).active > endpoint_at(w, second).active:
         return second
     return first
 
 
-@compiled
+@apart
 def _next_due(w: Any, cluster: Any, tier: Any, count: int, policy: int) -> int:
     best = number_at(cluster.members, tier.first).value
     for place in range(1, count):
         one = number_at(cluster.members, tier.first + place).value
-        if endpoint_at(w.endpoints, one).due < endpoint_at(w.endpoints, best).due:
+        if endpoint_at(w, one).due < endpoint_at(w, best).due:
             best = one
-    chosen = endpoint_at(w.endpoints, best)
-    service = service_at(w.services, cluster.service)
+    chosen = endpoint_at(w, best)
+    service = service_at(w, cluster.service)
     weight = chosen.weight * _ramp(w, service, chosen)
     if policy == LOAD_AWARE:
         weight /= chosen.active + 1
@@ -116,20 +118,18 @@ def _ramp(w: Any, service: Any, endpoint: Any) -> float:
     return max(SLOW_SHARE, age / service.slow_start)
 
 
-@compiled
+@apart
 def _refresh(w: Any, c: int) -> None:
     """After a change of the endpoints or of their health."""
-    cluster = cluster_at(w.clusters, c)
+    cluster = cluster_at(w, c)
     cluster.dirty = 0
     refresh_loads(w, c)
-    service = service_at(w.services, cluster.service)
+    service = service_at(w, cluster.service)
     cluster.slow_until = 0
     for place in range(cluster.tiers_count):
         tier = tier_at(cluster.tiers, place)
         for member in range(tier.total):
-            endpoint = endpoint_at(
-                w.endpoints, number_at(cluster.members, tier.first + member).value
-            )
+            endpoint = endpoint_at(w, number_at(cluster.members, tier.first + member).value)
             if service.slow_start > 0:
                 until = endpoint.added_at + service.slow_start
                 cluster.slow_until = max(cluster.slow_until, until)
@@ -144,5 +144,5 @@ def _start_over(w: Any, cluster: Any, tier: Any) -> None:
     """Deadlines anew, each somewhere within its first round, so that balancers do not all begin
     with the same endpoint."""
     for member in range(tier.total):
-        endpoint = endpoint_at(w.endpoints, number_at(cluster.members, tier.first + member).value)
+        endpoint = endpoint_at(w, number_at(cluster.members, tier.first + member).value)
         endpoint.due = uniform(w, cluster.stream) / endpoint.weight

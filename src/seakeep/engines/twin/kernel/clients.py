@@ -8,8 +8,8 @@ from typing import Any
 
 from seakeep.engines.twin.kernel.answers import leave_client
 from seakeep.engines.twin.kernel.draws import duration, exponential, key_of, uniform
-from seakeep.engines.twin.kernel.events import later, push
-from seakeep.engines.twin.kernel.memory import compiled
+from seakeep.engines.twin.kernel.events import do, later, push, push_here
+from seakeep.engines.twin.kernel.memory import apart, compiled, inlined, outlined
 from seakeep.engines.twin.kernel.pools import give_session, take_session, take_span
 from seakeep.engines.twin.kernel.records import (
     answer_at,
@@ -26,7 +26,7 @@ from seakeep.engines.twin.kernel.records import (
     way_at,
     wheel_at,
 )
-from seakeep.engines.twin.kernel.requests import enter
+from seakeep.engines.twin.kernel.requests import begin_try_here, let_in
 from seakeep.engines.twin.kernel.waves import wave
 from seakeep.engines.twin.kernel.words import (
     ARRIVE,
@@ -62,10 +62,10 @@ CLIENT_TIMEOUT = 5 * SECOND
 # --- when -------------------------------------------------------------------
 
 
-@compiled
+@inlined
 def arrive(w: Any, place: int, gen: int) -> None:
     """The next request of a source is due, or the next session."""
-    source = source_at(w.sources, place)
+    source = source_at(w, place)
     if source.gen != gen:
         return
     kept = True
@@ -74,20 +74,22 @@ def arrive(w: Any, place: int, gen: int) -> None:
             (w.now - source.began_at) % source.period, source.period
         )
         kept = uniform(w, source.stream) * (1.0 + source.amplitude) < now
-    plan_arrival(w, place)
+    plan_here(w, place)
     if not kept:
         return
     if source.sessions:
         _begin_session(w, place)
     else:
-        source.next_group = (source.next_group + 1) % GROUPS
-        _ask(w, place, source.next_group, -1, -1)
+        source.next_group = source.next_group + 1 if source.next_group < GROUPS - 1 else 0
+        s = _ask(w, place, source.next_group, -1, -1)
+        if s >= 0:
+            come_here(w, s)
 
 
-@compiled
-def plan_arrival(w: Any, place: int) -> None:
+@inlined
+def plan_here(w: Any, place: int) -> None:
     """Push the event of a source's next arrival, if there is one."""
-    source = source_at(w.sources, place)
+    source = source_at(w, place)
     rate = source.rate_per_ns * source.factor
     if source.shape == LOG:
         if source.offset < source.offsets_count:
@@ -104,13 +106,16 @@ def plan_arrival(w: Any, place: int) -> None:
                 gap /= 1.0 + source.amplitude
             at = w.now + int(min(gap + source.carry, 4e18))
             source.carry = 0.0
-        push(w, max(w.now, at), ARRIVE, place, source.gen)
+        push_here(w, max(w.now, at), ARRIVE, place, source.gen)
+
+
+plan_arrival = outlined(plan_here)
 
 
 @compiled
 def change_rate(w: Any, place: int) -> None:
     """Arrivals anew from now on: exponential gaps have no memory."""
-    source = source_at(w.sources, place)
+    source = source_at(w, place)
     source.gen += 1
     source.paced_from = w.now
     source.paced = 0
@@ -121,7 +126,7 @@ def change_rate(w: Any, place: int) -> None:
 @compiled
 def take_step(w: Any, place: int) -> None:
     """A source's rate changes as the spec says."""
-    source = source_at(w.sources, place)
+    source = source_at(w, place)
     source.rate_per_ns = step_at(source.steps, source.step).rate_per_ns
     source.step += 1
     if source.step < source.steps_count:
@@ -132,12 +137,12 @@ def take_step(w: Any, place: int) -> None:
 # --- sessions ---------------------------------------------------------------
 
 
-@compiled
+@apart
 def _begin_session(w: Any, place: int) -> None:
-    source = source_at(w.sources, place)
+    source = source_at(w, place)
     source.next_group = (source.next_group + 1) % GROUPS
     index = take_session(w)
-    session = session_at(w.sessions, index)
+    session = session_at(w, index)
     session.source = place
     session.group = source.next_group
     session.key = key_of(w, source.stream)
@@ -146,28 +151,28 @@ def _begin_session(w: Any, place: int) -> None:
 
 @compiled
 def _ask_page(w: Any, index: int) -> None:
-    session = session_at(w.sessions, index)
+    session = session_at(w, index)
     session.outstanding = 1
     session.resources = 0
-    _ask(w, session.source, session.group, index, session.key)
+    _ask_soon(w, session.source, session.group, index, session.key)
 
 
 @compiled
 def ask_resources(w: Any, index: int) -> None:
     """The page is there: now what it consists of."""
-    session = session_at(w.sessions, index)
-    count = source_at(w.sources, session.source).resources
+    session = session_at(w, index)
+    count = source_at(w, session.source).resources
     session.outstanding = count
     session.resources = 1
     for _ in range(count):
-        _ask(w, session.source, session.group, index, session.key)
+        _ask_soon(w, session.source, session.group, index, session.key)
 
 
 @compiled
 def think(w: Any, index: int) -> None:
     """A page load is over: the client goes, or looks at it for a while."""
-    session = session_at(w.sessions, index)
-    source = source_at(w.sources, session.source)
+    session = session_at(w, index)
+    source = source_at(w, session.source)
     if uniform(w, source.stream) * source.pages < 1.0:
         give_session(w, index)
         return
@@ -182,12 +187,12 @@ def next_page(w: Any, index: int) -> None:
 # --- whom -------------------------------------------------------------------
 
 
-@compiled
-def _ask(w: Any, place: int, group: int, session: int, key: int) -> None:
-    """A client makes a request."""
-    source = source_at(w.sources, place)
+@inlined
+def _ask(w: Any, place: int, group: int, session: int, key: int) -> int:
+    """A client makes a request. The span, when it is at an edge at once; else -1."""
+    source = source_at(w, place)
     s = take_span(w)
-    span = span_at(w.spans, s)
+    span = span_at(w, s)
     span.kind = CLIENT
     span.state = COMING
     span.made_at = w.now
@@ -200,40 +205,48 @@ def _ask(w: Any, place: int, group: int, session: int, key: int) -> None:
     if source.by_header:
         span.key = key if key >= 0 else key_of(w, source.stream)
     if span.counted:
-        flow_at(w.flows, source.flow).requests += 1
+        flow_at(w, source.flow).requests += 1
     if source.patience >= 0:
         push(w, w.now + duration(w, source.stream, source.patience), IMPATIENT, s, span.gen)
     wait = 0
     span.region = source.nearest
     if source.dns:
         wait = _resolve(w, source, place, group)
-        span.region = group_at(w.groups, source.groups + group).region
+        span.region = group_at(w, source.groups + group).region
     if span.region < 0:
         span.region = source.nearest
         push(w, w.now + wait, CLIENT_FAILED, s, span.gen)
         span.code = UNRESOLVED
-        return
-    wait += way_at(w.ways, place * w.regions_count + span.region).latency
+        return -1
+    wait += way_at(w, place * w.regions_count + span.region).latency
     if wait > 0:
         push(w, w.now + wait, AT_EDGE, s, span.gen)
-    else:
-        come(w, s)
+        return -1
+    return s
 
 
 @compiled
+def _ask_soon(w: Any, place: int, group: int, session: int, key: int) -> None:
+    """The same, of a client in a session."""
+    s = _ask(w, place, group, session, key)
+    if s >= 0:
+        do(w, AT_EDGE, s, span_at(w, s).gen)
+
+
+@apart
 def _resolve(w: Any, source: Any, place: int, number: int) -> int:
     """How long a group's client waits until it knows where to go."""
-    group = group_at(w.groups, source.groups + number)
+    group = group_at(w, source.groups + number)
     if w.now < group.until:
         return max(0, group.ready_at - w.now)
     took = 0
     for avoided in range(2):
         for turn in range(w.regions_count):
             server = number_at(source.servers, turn).value
-            way = way_at(w.ways, place * w.regions_count + server)
+            way = way_at(w, place * w.regions_count + server)
             if (way.avoid_until > w.now) != (avoided == 1):
                 continue
-            state = region_at(w.regions, server).dns
+            state = region_at(w, server).dns
             answer = -1
             if state == SERVING:
                 took += 2 * way.latency
@@ -257,27 +270,28 @@ def _resolve(w: Any, source: Any, place: int, number: int) -> int:
 @compiled
 def _answer(w: Any, place: int, server: int) -> int:
     """The region that a DNS server sends a source's client to; -1 when it knows none."""
-    answer = answer_at(w.answers, server * w.sources_count + place)
+    answer = answer_at(w, server * w.sources_count + place)
     if answer.wheel < 0:
         return int(answer.region)
-    wheel = wheel_at(w.wheels, answer.wheel)
+    wheel = wheel_at(w, answer.wheel)
     found = number_at(wheel.turns, wheel.next).value
     wheel.next = (wheel.next + 1) % wheel.count
     return int(found)
 
 
-@compiled
-def come(w: Any, s: int) -> None:
+@inlined
+def come_here(w: Any, s: int) -> None:
     """A request arrives at an edge."""
-    span = span_at(w.spans, s)
-    state = region_at(w.regions, span.region).state
+    span = span_at(w, s)
+    state = region_at(w, span.region).state
     if state == SERVING:
         span.state = INSIDE
-        front = front_at(w.fronts, span.region * w.services_count + span.service)
+        front = front_at(w, span.region * w.services_count + span.service)
         span.cluster = front.cluster
         if span.counted:
-            flow_at(w.flows, service_at(w.services, span.service).flow).requests += 1
-        enter(w, s)
+            flow_at(w, service_at(w, span.service).flow).requests += 1
+        if let_in(w, s):
+            begin_try_here(w, s)
     elif state == DARK or state == FROZEN:
         span.state = LOST
         span.code = LATE
@@ -285,11 +299,14 @@ def come(w: Any, s: int) -> None:
     else:
         span.state = LOST
         span.code = REFUSED
-        way = way_at(w.ways, span.source * w.regions_count + span.region)
+        way = way_at(w, span.source * w.regions_count + span.region)
         later(w, way.latency, CLIENT_FAILED, s, span.gen)
+
+
+come = outlined(come_here)
 
 
 @compiled
 def fail_client(w: Any, s: int) -> None:
     """A client finds that it gets no answer."""
-    leave_client(w, s, span_at(w.spans, s).code)
+    leave_client(w, s, span_at(w, s).code)

@@ -15,7 +15,7 @@ AGAIN_MAX = 10
 @compiled
 def way_of(w: Any, origin: int, target: int, size: int) -> int:
     """ns that a message of `size` bytes takes; -1 when it never arrives."""
-    link = link_at(w.links, origin * w.regions_count + target)
+    link = link_at(w, origin * w.regions_count + target)
     if link.cut:
         return -1
     took = link.latency + link.added

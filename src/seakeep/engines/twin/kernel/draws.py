@@ -5,25 +5,26 @@ from typing import Any
 import numpy as np
 
 from seakeep.engines.twin import numbers
-from seakeep.engines.twin.kernel.memory import compiled, table
+from seakeep.engines.twin.kernel.memory import apart, compiled, inlined, table, view
 
 _streams = table(numbers.STREAM)
 _distributions = table(numbers.DISTRIBUTION)
+distribution_at = view(numbers.DISTRIBUTION)
 
 
-@compiled
+@inlined
 def uniform(w: Any, stream: int) -> float:
     """In (0, 1)."""
     return numbers.uniform(_streams(w.streams, w.streams_size), stream)
 
 
-@compiled
+@inlined
 def below(w: Any, stream: int, count: int) -> int:
     """0 <= x < count, count > 0."""
     return numbers.below(_streams(w.streams, w.streams_size), stream, count)
 
 
-@compiled
+@inlined
 def two_below(w: Any, stream: int, count: int) -> tuple[int, int]:
     """Two of them, from one draw."""
     drawn = numbers.bits(_streams(w.streams, w.streams_size), stream)
@@ -39,15 +40,26 @@ def key_of(w: Any, stream: int) -> int:
     return int(numbers.bits(_streams(w.streams, w.streams_size), stream) >> np.uint64(2))
 
 
-@compiled
+@inlined
 def exponential(w: Any, stream: int) -> float:
     """Mean 1."""
     return numbers.exponential(_streams(w.streams, w.streams_size), stream)
 
 
-@compiled
+@inlined
 def duration(w: Any, stream: int, distribution: int) -> int:
     """ns, rounded to the nearest."""
+    row = distribution_at(w.dists, distribution)
+    if row.kind == numbers.EXPONENTIAL:
+        drawn = min(row.a * exponential(w, stream), numbers.LONGEST_NS)
+    elif row.kind == numbers.CONSTANT:
+        drawn = row.a
+    else:
+        drawn = _other(w, stream, distribution)
+    return int(drawn + 0.5)
+
+
+@apart
+def _other(w: Any, stream: int, distribution: int) -> float:
     known = _distributions(w.dists, w.dists_size)
-    streams = _streams(w.streams, w.streams_size)
-    return int(numbers.draw(streams, stream, known, distribution) + 0.5)
+    return numbers.draw(_streams(w.streams, w.streams_size), stream, known, distribution)

@@ -44,7 +44,7 @@ def _fill_ring(w: Any, members: int, tier: Any, count: int) -> None:
     each = (RING_SIZE_MIN + count - 1) // count
     for place in range(count):
         member = number_at(members, tier.first + place).value
-        name = endpoint_at(w.endpoints, member).hash
+        name = endpoint_at(w, member).hash
         for turn in range(each):
             mark = mark_at(tier.ring, place * each + turn)
             mark.hash = mixed(name + turn)
@@ -77,13 +77,13 @@ def _fill_maglev(w: Any, members: int, tier: Any, count: int) -> None:
     for place in range(MAGLEV_SIZE):
         number_at(tier.ring, place).value = -1
     for place in range(count):
-        endpoint = endpoint_at(w.endpoints, number_at(members, tier.first + place).value)
+        endpoint = endpoint_at(w, number_at(members, tier.first + place).value)
         endpoint.spot = mixed(endpoint.hash) % MAGLEV_SIZE
         endpoint.skip = mixed(endpoint.hash + 1) % (MAGLEV_SIZE - 1) + 1
     filled = 0
     while filled < MAGLEV_SIZE:
         member = number_at(members, tier.first + filled % count).value
-        endpoint = endpoint_at(w.endpoints, member)
+        endpoint = endpoint_at(w, member)
         at = endpoint.spot
         while number_at(tier.ring, at).value >= 0:
             at = (at + endpoint.skip) % MAGLEV_SIZE

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from seakeep.engines.twin.kernel.answers import answered
+from seakeep.engines.twin.kernel.answers import answer_here, answered
 from seakeep.engines.twin.kernel.cpu import leave_node, take_first
 from seakeep.engines.twin.kernel.draws import duration, uniform
 from seakeep.engines.twin.kernel.events import do, later, push
-from seakeep.engines.twin.kernel.memory import compiled
+from seakeep.engines.twin.kernel.memory import apart, compiled, inlined, outlined
 from seakeep.engines.twin.kernel.pools import give_span, give_try, take_span
 from seakeep.engines.twin.kernel.records import (
     call_at,
@@ -37,6 +37,7 @@ from seakeep.engines.twin.kernel.words import (
     UNAVAILABLE,
     UNREACHABLE,
     WORKED,
+    WORKING,
     ZOMBIE,
 )
 from seakeep.model.time import MILLISECOND
@@ -45,13 +46,13 @@ CONNECT_TIMEOUT = 500 * MILLISECOND
 """After which a balancer takes an address for dead that does not answer at all."""
 
 
-@compiled
+@inlined
 def reach(w: Any, t: int, i: int) -> None:
     """A try arrives at an instance."""
-    row = try_at(w.tries, t)
+    row = try_at(w, t)
     row.instance = i
     row.queued_at = w.now
-    instance = instance_at(w.instances, i)
+    instance = instance_at(w, i)
     instance.asked_at = w.now
     if instance.state == SERVING or instance.state == FROZEN:
         if instance.busy < instance.slots:
@@ -68,11 +69,11 @@ def reach(w: Any, t: int, i: int) -> None:
         answered(w, t, REFUSED)
 
 
-@compiled
+@inlined
 def worked(w: Any, t: int) -> None:
     """A try's work is done, or the wait that came after it."""
-    row = try_at(w.tries, t)
-    instance = instance_at(w.instances, row.instance)
+    row = try_at(w, t)
+    instance = instance_at(w, row.instance)
     if instance.frozen:
         stand_still(w, t)
         return
@@ -81,51 +82,50 @@ def worked(w: Any, t: int) -> None:
         row.paused_seen = instance.paused
         push(w, w.now + late, WORKED, t, row.gen)
         return
-    if row.state == CALLING:
-        _call_next(w, t)
-        return
-    service = service_at(w.services, instance.service)
-    if instance.errors > 0.0 and uniform(w, instance.stream) < instance.errors:
-        _finish(w, t, ERROR)
-    elif service.calls == service.calls_end:
-        _finish(w, t, OK)
-    else:
-        row.state = CALLING
-        row.call = service.calls
-        row.left = -1
-        row.outstanding = 0
-        _call_next(w, t)
+    code = OK
+    if row.state == WORKING:
+        service = service_at(w, instance.service)
+        if instance.errors > 0.0 and uniform(w, instance.stream) < instance.errors:
+            code = ERROR
+        elif service.calls != service.calls_end:
+            row.state = CALLING
+            row.call = service.calls
+            row.left = -1
+            row.outstanding = 0
+    if row.state != CALLING or code == ERROR or _call_next(w, t):
+        _finish_here(w, t, code)
 
 
 @compiled
 def node_worked(w: Any, n: int, gen: int) -> None:
     """The work that is done first on a node with shared CPU is done."""
-    if node_at(w.nodes, n).gen != gen:
+    if node_at(w, n).gen != gen:
         return
     t = take_first(w, n)
-    row = try_at(w.tries, t)
+    row = try_at(w, t)
+    row.shares = 0
     if row.state == ZOMBIE:
         give_try(w, t)
         leave_node(w, n, 0.0)
         return
-    row.shares = 0
-    leave_node(w, n, service_at(w.services, instance_at(w.instances, row.instance).service).cpu)
-    worked(w, t)
+    leave_node(w, n, service_at(w, instance_at(w, row.instance).service).cpu)
+    do(w, WORKED, t, row.gen)
 
 
-@compiled
-def _call_next(w: Any, t: int) -> None:
-    """Make the calls that are next: all parallel ones, or one of the others."""
-    row = try_at(w.tries, t)
-    instance = instance_at(w.instances, row.instance)
-    service = service_at(w.services, instance.service)
+@apart
+def _call_next(w: Any, t: int) -> bool:
+    """Make the calls that are next: all parallel ones, or one of the others. True when there are
+    none left."""
+    row = try_at(w, t)
+    instance = instance_at(w, row.instance)
+    service = service_at(w, instance.service)
     while row.call < service.calls_parallel:
-        call = call_at(w.calls, row.call)
+        call = call_at(w, row.call)
         for _ in range(_times(w, instance, call)):
             _call(w, t, call.service)
         row.call += 1
     while row.outstanding == 0 and row.call < service.calls_end:
-        call = call_at(w.calls, row.call)
+        call = call_at(w, row.call)
         if row.left < 0:
             row.left = _times(w, instance, call)
         if row.left == 0:
@@ -134,8 +134,7 @@ def _call_next(w: Any, t: int) -> None:
         else:
             row.left -= 1
             _call(w, t, call.service)
-    if row.outstanding == 0:
-        _finish(w, t, OK)
+    return bool(row.outstanding == 0)
 
 
 @compiled
@@ -147,13 +146,13 @@ def _times(w: Any, instance: Any, call: Any) -> int:
 @compiled
 def _call(w: Any, t: int, target: int) -> None:
     """Call another service, through the balancer of the same region."""
-    row = try_at(w.tries, t)
+    row = try_at(w, t)
     row.outstanding += 1
-    instance = instance_at(w.instances, row.instance)
-    service = service_at(w.services, target)
-    front = front_at(w.fronts, instance.region * w.services_count + target)
+    instance = instance_at(w, row.instance)
+    service = service_at(w, target)
+    front = front_at(w, instance.region * w.services_count + target)
     s = take_span(w)
-    span = span_at(w.spans, s)
+    span = span_at(w, s)
     span.kind = CALLER
     span.state = INSIDE
     span.made_at = w.now
@@ -168,7 +167,7 @@ def _call(w: Any, t: int, target: int) -> None:
     span.key = row.key if service.by_header else row.instance
     span.counted = w.counted_from <= w.now and w.now < w.counted_until
     if span.counted:
-        flow_at(w.flows, service.flow).requests += 1
+        flow_at(w, service.flow).requests += 1
     do(w, CALL, s, span.gen)
 
 
@@ -176,36 +175,40 @@ def _call(w: Any, t: int, target: int) -> None:
 def called(w: Any, s: int) -> None:
     """A call has its answer. One that failed fails the request it was made for, which does not wait
     for the others."""
-    span = span_at(w.spans, s)
+    span = span_at(w, s)
     t, gen, code = span.parent, span.parent_gen, span.code
     give_span(w, s)
-    row = try_at(w.tries, t)
+    row = try_at(w, t)
     if row.gen != gen or row.state != CALLING:
         return
     row.outstanding -= 1
-    instance = instance_at(w.instances, row.instance)
-    if code != OK:
-        _finish(w, t, UNAVAILABLE)
-    elif row.outstanding == 0:
-        row.paused_seen = instance.paused
-        if instance.frozen:
+    instance = instance_at(w, row.instance)
+    if code == OK and row.outstanding > 0:
+        return
+    row.paused_seen = instance.paused
+    if instance.frozen:
+        row.paused_seen += w.now - instance.frozen_at
+        if code == OK:
             stand_still(w, t)
-            row.paused_seen += w.now - instance.frozen_at
-        else:
-            _call_next(w, t)
+            return
+    if code != OK or _call_next(w, t):
+        _finish(w, t, OK if code == OK else UNAVAILABLE)
 
 
-@compiled
-def _finish(w: Any, t: int, code: int) -> None:
+@inlined
+def _finish_here(w: Any, t: int, code: int) -> None:
     """The instance answers; its slot is free."""
-    row = try_at(w.tries, t)
-    instance = instance_at(w.instances, row.instance)
+    row = try_at(w, t)
+    instance = instance_at(w, row.instance)
     instance.done += 1
     free_slot(w, row.instance)
     if row.span < 0:
         give_try(w, t)
     else:
-        answered(w, t, code)
+        answer_here(w, t, code)
+
+
+_finish = outlined(_finish_here)
 
 
 # --- stops ------------------------------------------------------------------
@@ -214,7 +217,7 @@ def _finish(w: Any, t: int, code: int) -> None:
 @compiled
 def set_motion(w: Any, i: int) -> None:
     """Stop or go on, by what the instance's state and its pauses say."""
-    instance = instance_at(w.instances, i)
+    instance = instance_at(w, i)
     stands = instance.pausing or instance.state == FROZEN
     if stands and not instance.frozen:
         instance.frozen = 1
@@ -226,28 +229,28 @@ def set_motion(w: Any, i: int) -> None:
 @compiled
 def pause(w: Any, i: int, gen: int) -> None:
     """As of a garbage collector."""
-    instance = instance_at(w.instances, i)
+    instance = instance_at(w, i)
     if instance.gen != gen:
         return
     instance.pausing = 1
     set_motion(w, i)
-    time = duration(w, instance.stream, service_at(w.services, instance.service).pause_time)
+    time = duration(w, instance.stream, service_at(w, instance.service).pause_time)
     later(w, time, RESUME, i, gen)
 
 
 @compiled
 def resume(w: Any, i: int, gen: int) -> None:
-    if instance_at(w.instances, i).gen != gen:
+    if instance_at(w, i).gen != gen:
         return
-    instance_at(w.instances, i).pausing = 0
+    instance_at(w, i).pausing = 0
     set_motion(w, i)
     plan_pause(w, i)
 
 
 @compiled
 def plan_pause(w: Any, i: int) -> None:
-    instance = instance_at(w.instances, i)
-    every = service_at(w.services, instance.service).pause_every
+    instance = instance_at(w, i)
+    every = service_at(w, instance.service).pause_every
     if every >= 0:
         wait = duration(w, instance.stream, every)
         push(w, w.now + max(1, wait), PAUSE, i, instance.gen)

@@ -9,7 +9,7 @@ from seakeep.engines.twin import numbers
 from seakeep.engines.twin.kernel import answers, clients, instances, orders, outliers, requests
 from seakeep.engines.twin.kernel.events import fill_hole
 from seakeep.engines.twin.kernel.measure import close_bucket
-from seakeep.engines.twin.kernel.memory import compiled, digest_of
+from seakeep.engines.twin.kernel.memory import apart, compiled, digest_of, inlined
 from seakeep.engines.twin.kernel.records import (
     endpoint_at,
     event_at,
@@ -61,10 +61,10 @@ ROW = (1 << ROW_BITS) - 1
 _DIGEST = digest_of(Path(__file__).parent, Path(numbers.__file__))
 
 
-@compiled
+@inlined
 def _happen(w: Any, kind: int, index: int, gen: int) -> None:
     if kind == WORKED:
-        row = try_at(w.tries, index)
+        row = try_at(w, index)
         if row.gen == gen and (row.state == WORKING or row.state == CALLING):
             instances.worked(w, index)
     elif kind == ARRIVE:
@@ -74,7 +74,7 @@ def _happen(w: Any, kind: int, index: int, gen: int) -> None:
     elif kind == TRY_TIMER:
         requests.tries_late(w, index)
     elif kind <= CALLED:
-        if span_at(w.spans, index).gen == gen:
+        if span_at(w, index).gen == gen:
             _span_goes_on(w, kind, index)
     elif kind == ACROSS:
         requests.across(w, index, gen)
@@ -88,12 +88,12 @@ def _happen(w: Any, kind: int, index: int, gen: int) -> None:
         _seldom(w, kind, index, gen)
 
 
-@compiled
+@apart
 def _span_goes_on(w: Any, kind: int, index: int) -> None:
     if kind == AT_EDGE:
         clients.come(w, index)
     elif kind == AT_CLIENT:
-        answers.leave_client(w, index, span_at(w.spans, index).code)
+        answers.leave_client(w, index, span_at(w, index).code)
     elif kind == CALL:
         requests.call(w, index)
     elif kind == CALLED:
@@ -102,12 +102,12 @@ def _span_goes_on(w: Any, kind: int, index: int) -> None:
         clients.fail_client(w, index)
 
 
-@compiled
+@apart
 def _seldom(w: Any, kind: int, index: int, gen: int) -> None:
     if kind >= START:
         _obey(w, kind, index)
     elif kind >= THOUGHT:
-        if session_at(w.sessions, index).gen == gen:
+        if session_at(w, index).gen == gen:
             _session_goes_on(w, kind, index)
     elif kind == UNREACHABLE:
         requests.unreachable(w, index, gen)
@@ -118,9 +118,9 @@ def _seldom(w: Any, kind: int, index: int, gen: int) -> None:
     elif kind == RELEASE:
         requests.release(w, index)
     elif kind == UNEJECT:
-        if endpoint_at(w.endpoints, index).gen == gen:
+        if endpoint_at(w, index).gen == gen:
             outliers.take_back(w, index)
-            requests.release(w, endpoint_at(w.endpoints, index).cluster)
+            requests.release(w, endpoint_at(w, index).cluster)
     else:
         _rarely(w, kind, index, gen)
 
@@ -161,13 +161,13 @@ def _obey(w: Any, kind: int, index: int) -> None:
         orders.capacity_changed(w, index)
 
 
-@compiled
+@inlined
 def _run(w: Any, until: int) -> int:
     while True:
         if w.low:
             return LOW
         if w.todo_head < w.todo_tail:
-            task = todo_at(w.todo, w.todo_head)
+            task = todo_at(w, w.todo_head)
             w.todo_head += 1
             if w.todo_head == w.todo_tail:
                 w.todo_head = 0
@@ -178,7 +178,7 @@ def _run(w: Any, until: int) -> int:
             fill_hole(w)
         at = until + 1
         if w.events_used > 0:
-            at = event_at(w.events, 0).at
+            at = event_at(w, 0).at
         if min(at, until) >= w.bucket_end:
             close_bucket(w)
         elif at > until:
@@ -187,7 +187,7 @@ def _run(w: Any, until: int) -> int:
         else:
             w.now = at
             w.hole = 1
-            top = event_at(w.events, 0)
+            top = event_at(w, 0)
             _happen(w, top.order & (KINDS - 1), top.target & ROW, top.target >> ROW_BITS)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from seakeep.engines.twin.kernel.memory import compiled, digits_of
+from seakeep.engines.twin.kernel.memory import apart, compiled, digits_of, inlined
 from seakeep.engines.twin.kernel.records import (
     flow_at,
     front_at,
@@ -33,49 +33,47 @@ from seakeep.engines.twin.kernel.words import (
     WELL,
 )
 from seakeep.model.hdr import BITS_MAX, SUB, SUB_BITS
-from seakeep.model.histogram import BOUNDS
 
 LONGEST = (1 << BITS_MAX) - 1
-_BOUNDS = np.array(BOUNDS)
 _MEANING = np.array(MEANING)
 FOREVER = 1 << 62
 
 
-@compiled
+@inlined
 def bucket_of(value: int) -> int:
     """As `model.hdr.bucket_of`."""
     shift = max(0, digits_of(value) - SUB_BITS - 1)
     return SUB * shift + (value >> shift)
 
 
-@compiled
+@inlined
 def bin_of(w: Any, value: int) -> int:
-    """Among `model.histogram.BOUNDS`: the first that is not less. `bins` holds, for each power of
-    two, the first bound that a duration of so many digits may belong to."""
-    place = number_at(w.bins, digits_of(value)).value
-    while place < len(_BOUNDS) - 1 and _BOUNDS[place] < value:
-        place += 1
-    return place
+    """Among `model.histogram.BOUNDS`: the first that is not less. `bins` holds the first that may
+    be, for every power of two and eighth of it; no eighth has more than one bound in it."""
+    digits = digits_of(value)
+    eighth = (value >> max(0, digits - 4)) & 7
+    place = number_at(w.bins, 8 * digits + eighth).value
+    return place + int(number_at(w.bounds, place).value < value)
 
 
-@compiled
+@inlined
 def _add(counts: int, value: int) -> None:
     number_at(counts, bucket_of(min(value, LONGEST))).value += 1
 
 
-@compiled
+@inlined
 def count_wait(w: Any, flow: int, value: int) -> None:
-    one = flow_at(w.flows, flow)
+    one = flow_at(w, flow)
     _add(one.wait, value)
     one.wait_sum += value
     if value > one.wait_max:
         one.wait_max = value
 
 
-@compiled
+@inlined
 def count_end(w: Any, flow: int, code: int, took: int) -> None:
     """That a request has ended: with `code`, after so many ns."""
-    one = flow_at(w.flows, flow)
+    one = flow_at(w, flow)
     if code == OK:
         one.ok += 1
         _add(one.latency, took)
@@ -92,19 +90,19 @@ def count_end(w: Any, flow: int, code: int, took: int) -> None:
         one.timed_out += 1
 
 
-@compiled
+@inlined
 def count_client(w: Any, s: int, code: int) -> None:
     """That a client has its answer, or goes without."""
-    span = span_at(w.spans, s)
+    span = span_at(w, s)
     if not span.counted:
         return
     took = w.now - span.made_at
-    source = source_at(w.sources, span.source)
+    source = source_at(w, span.source)
     count_end(w, source.flow, code, took)
     if w.bucket_now < 0:
         return
     row = (span.source * w.regions_count + span.region) * w.buckets + w.bucket_now
-    line = line_at(w.lines, row)
+    line = line_at(w, row)
     meaning = _MEANING[code]
     if meaning == WELL:
         line.ok += 1
@@ -115,16 +113,18 @@ def count_client(w: Any, s: int, code: int) -> None:
         line.rejected += 1
     else:
         line.timed_out += 1
-    _count_goals(w, source.service, CLIENT, code, took)
+    service = service_at(w, source.service)
+    if service.goals_first < service.goals_last:
+        _count_goals(w, source.service, CLIENT, code, took)
 
 
-@compiled
+@inlined
 def count_service(w: Any, s: int, code: int) -> None:
     """That a balancer is done with a request of a client or a service."""
-    span = span_at(w.spans, s)
+    span = span_at(w, s)
     took = w.now - span.start
-    front = front_at(w.fronts, span.region * w.services_count + span.service)
-    service = service_at(w.services, span.service)
+    front = front_at(w, span.region * w.services_count + span.service)
+    service = service_at(w, span.service)
     front.in_flight -= 1
     meaning = _MEANING[code]
     front.requests += 1
@@ -141,8 +141,8 @@ def count_service(w: Any, s: int, code: int) -> None:
 @compiled
 def count_refusal(w: Any, s: int, code: int) -> None:
     """That a limit, or shedding, turned a request away."""
-    span = span_at(w.spans, s)
-    front = front_at(w.fronts, span.region * w.services_count + span.service)
+    span = span_at(w, s)
+    front = front_at(w, span.region * w.services_count + span.service)
     if code == LIMITED:
         front.limited += 1
     else:
@@ -153,28 +153,28 @@ def count_refusal(w: Any, s: int, code: int) -> None:
 @compiled
 def count_unmade(w: Any, s: int, code: int) -> None:
     """That a request ended before a balancer dealt with it."""
-    span = span_at(w.spans, s)
+    span = span_at(w, s)
     if span.counted:
-        count_end(w, service_at(w.services, span.service).flow, code, 0)
+        count_end(w, service_at(w, span.service).flow, code, 0)
         if span.kind == CALLER and w.bucket_now >= 0:
             _count_goals(w, span.service, CALLER, code, 0)
 
 
-@compiled
+@apart
 def _count_goals(w: Any, s: int, kind: int, code: int, took: int) -> None:
-    service = service_at(w.services, s)
+    service = service_at(w, s)
     for place in range(service.goals_first, service.goals_last):
-        goal = goal_at(w.goals, place)
+        goal = goal_at(w, place)
         if goal.clients == (kind == CLIENT):
-            row = good_at(w.goods, goal.goal * w.buckets + w.bucket_now)
+            row = good_at(w, goal.goal * w.buckets + w.bucket_now)
             row.total += 1
             if code == OK and (goal.within < 0 or took < goal.within):
                 row.good += 1
 
 
-@compiled
+@apart
 def count_revision(w: Any, revision: int, code: int, took: int) -> None:
-    one = revision_at(w.revisions, revision)
+    one = revision_at(w, revision)
     one.requests += 1
     if code == OK:
         one.latency[bin_of(w, took)] += 1
@@ -182,15 +182,15 @@ def count_revision(w: Any, revision: int, code: int, took: int) -> None:
         one.failures += 1
 
 
-@compiled
+@apart
 def close_bucket(w: Any) -> None:
     """Write down how loaded everything is at the end of a bucket, and begin the next."""
     if w.bucket_now >= 0:
         for place in range(w.instances_count):
-            instance = instance_at(w.instances, place)
+            instance = instance_at(w, place)
             if instance.present:
                 line = instance.service * w.regions_count + instance.region
-                row = load_at(w.loads, line * w.buckets + w.bucket_now)
+                row = load_at(w, line * w.buckets + w.bucket_now)
                 row.instances += 1
                 row.busy += instance.busy
                 row.queued += instance.queued

@@ -43,6 +43,27 @@ def compiled(function: F) -> F:
     Types come from the annotations; what is `Any` is taken as it comes (records). Nothing in here
     may raise: whether a call did is not looked at.
     """
+    return _part(function, inline=None)
+
+
+def apart(function: F) -> F:
+    """The same, never put into the place of a call: for what happens seldom, which would only be in
+    the way of the rest."""
+    return _part(function, inline=False)
+
+
+def inlined(function: F) -> F:
+    """The same, put into the place of every call: for what is short, or called in one place, on
+    the way of every request."""
+    return _part(function, inline=True)
+
+
+def outlined(part: F) -> F:
+    """Of an inlined part: one that is called, for places that are not on every request's way."""
+    return compiled(cast(Any, part).function)
+
+
+def _part(function: F, *, inline: bool | None) -> F:
     hints = get_type_hints(function)
     signature = inspect.signature(function)
     names = list(signature.parameters)
@@ -59,7 +80,7 @@ def compiled(function: F) -> F:
             library = target.active_code_library
             known = made.setdefault(library, {})
             if signature.args not in known:
-                known[signature.args] = _lower(target, library, function, signature)
+                known[signature.args] = _lower(target, library, function, signature, inline)
             return target.call_internal_no_propagate(
                 builder, known[signature.args], signature, values
             )[1]
@@ -69,17 +90,20 @@ def compiled(function: F) -> F:
     context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     plain = signature.replace(parameters=[context, *signature.parameters.values()])
     part.__signature__ = plain  # type: ignore[attr-defined]
-    return cast(F, intrinsic(part))
+    made_part: Any = intrinsic(part)
+    made_part.function = function
+    return cast(F, made_part)
 
 
-def _lower(target: Any, library: Any, function: Any, signature: Any) -> Any:
+def _lower(target: Any, library: Any, function: Any, signature: Any, inline: bool | None) -> Any:
     compiler: Any = numba.core.compiler
     flags = compiler.Flags()
     flags.no_compile = True
     flags.no_cpython_wrapper = True
     flags.no_cfunc_wrapper = True
     flags.error_model = "numpy"
-    return compiler.compile_internal(
+    flags.forceinline = inline is True
+    made = compiler.compile_internal(
         target.typing_context,
         target,
         library,
@@ -89,6 +113,13 @@ def _lower(target: Any, library: Any, function: Any, signature: Any) -> Any:
         flags,
         locals={},
     ).fndesc
+    # Or else it is kept beside where it was inlined.
+    lowered = library.get_function(made.llvm_func_name)
+    lowered.linkage = "linkonce_odr"
+    if inline is False:
+        lowered.add_function_attribute("noinline")
+        lowered.add_function_attribute("cold")
+    return made
 
 
 def record_of(dtype: "np.dtype[Any]") -> Any:
@@ -110,6 +141,28 @@ def view(dtype: "np.dtype[Any]") -> Any:
             return builder.inttoptr(builder.add(address, offset), target.get_value_type(record))
 
         return record(types.int64, types.int64), generate
+
+    return intrinsic(at)
+
+
+def row_in(world: "np.dtype[Any]", name: str, dtype: "np.dtype[Any]") -> Any:
+    """A function (world, index) -> the record there, in the table whose address is the world's
+    field of that name. No table moves while the loop runs, which spares the compiler from looking
+    where it is after everything that is written."""
+    fields: Any = world.fields
+    record, where = record_of(dtype), fields[name][1]
+
+    def at(context: Any, base: Any, index: Any) -> Any:
+        def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            owner, place = arguments
+            bytes_ = builder.bitcast(owner, ir.IntType(8).as_pointer())
+            field = builder.gep(bytes_, [ir.Constant(ir.IntType(64), where)], inbounds=True)
+            address = builder.load(builder.bitcast(field, place.type.as_pointer()))
+            address.set_metadata("invariant.load", builder.module.add_metadata([]))
+            offset = builder.mul(place, ir.Constant(place.type, dtype.itemsize), flags=["nsw"])
+            return builder.inttoptr(builder.add(address, offset), target.get_value_type(record))
+
+        return record(base, types.int64), generate
 
     return intrinsic(at)
 

@@ -52,7 +52,7 @@ from seakeep.engines.twin.kernel.words import (
 @compiled
 def start_source(w: Any, place: int) -> None:
     """A source's clients begin to ask."""
-    source = source_at(w.sources, place)
+    source = source_at(w, place)
     source.on = 1
     source.paced_from = w.now
     if source.steps_count > 0:
@@ -63,7 +63,7 @@ def start_source(w: Any, place: int) -> None:
 
 @compiled
 def factor_changed(w: Any, place: int) -> None:
-    if source_at(w.sources, place).shape != LOG:
+    if source_at(w, place).shape != LOG:
         change_rate(w, place)
 
 
@@ -73,7 +73,7 @@ def factor_changed(w: Any, place: int) -> None:
 @compiled
 def process_changed(w: Any, i: int) -> None:
     """`ordered` is the state that an instance's process is in from now on."""
-    instance = instance_at(w.instances, i)
+    instance = instance_at(w, i)
     before, state = instance.state, instance.ordered
     if before == state:
         return
@@ -92,7 +92,7 @@ def process_changed(w: Any, i: int) -> None:
 
 @compiled
 def process_removed(w: Any, i: int) -> None:
-    instance = instance_at(w.instances, i)
+    instance = instance_at(w, i)
     _empty(w, i, False)
     instance.present = 0
     instance.state = DEAD
@@ -102,7 +102,7 @@ def process_removed(w: Any, i: int) -> None:
 def _empty(w: Any, i: int, dark: bool) -> None:
     """What is in an instance is lost. Who waits for it is told so by a reset, unless nothing is
     told any more."""
-    instance = instance_at(w.instances, i)
+    instance = instance_at(w, i)
     instance.gen += 1
     instance.frozen = 0
     instance.pausing = 0
@@ -111,22 +111,22 @@ def _empty(w: Any, i: int, dark: bool) -> None:
     instance.queued = 0
     instance.queue_first = -1
     instance.queue_last = -1
-    shares = service_at(w.services, instance.service).cpu > 0.0
+    shares = service_at(w, instance.service).cpu > 0.0
     if shares:
         empty_node(w, instance.node)
     for t in range(w.tries_size):
-        row = try_at(w.tries, t)
+        row = try_at(w, t)
         if row.instance < 0:
             continue
         if row.instance == i:
             _lose(w, t, dark)
-        elif shares and row.shares and instance_at(w.instances, row.instance).node == instance.node:
+        elif shares and row.shares and instance_at(w, row.instance).node == instance.node:
             _join_again(w, t)
 
 
 @compiled
 def _lose(w: Any, t: int, dark: bool) -> None:
-    row = try_at(w.tries, t)
+    row = try_at(w, t)
     row.instance = -1
     row.shares = 0
     row.stuck = 0
@@ -144,18 +144,19 @@ def _lose(w: Any, t: int, dark: bool) -> None:
 @compiled
 def _join_again(w: Any, t: int) -> None:
     """A try of another instance on the node works on."""
-    row = try_at(w.tries, t)
+    row = try_at(w, t)
     if row.state == ZOMBIE:
+        row.shares = 0
         give_try(w, t)
         return
-    instance = instance_at(w.instances, row.instance)
-    rest = max(0.0, row.finish - node_at(w.nodes, instance.node).clock)
-    join_node(w, instance.node, t, rest, service_at(w.services, instance.service).cpu)
+    instance = instance_at(w, row.instance)
+    rest = max(0.0, row.finish - node_at(w, instance.node).clock)
+    join_node(w, instance.node, t, rest, service_at(w, instance.service).cpu)
 
 
 @compiled
 def capacity_changed(w: Any, n: int) -> None:
-    set_capacity(w, n, node_at(w.nodes, n).ordered)
+    set_capacity(w, n, node_at(w, n).ordered)
 
 
 # --- edges ------------------------------------------------------------------
@@ -164,14 +165,14 @@ def capacity_changed(w: Any, n: int) -> None:
 @compiled
 def edge_changed(w: Any, r: int) -> None:
     """`ordered` is the state that a region's balancer is in from now on."""
-    region = region_at(w.regions, r)
+    region = region_at(w, r)
     before, state = region.state, region.ordered
     region.state = state
     if before != SERVING or state == SERVING:
         return
     dark = state == DARK or state == FROZEN
     for s in range(w.spans_size):
-        span = span_at(w.spans, s)
+        span = span_at(w, s)
         if span.region == r and span.state == INSIDE:
             _cut_short(w, s, dark)
 
@@ -179,7 +180,7 @@ def edge_changed(w: Any, r: int) -> None:
 @compiled
 def _cut_short(w: Any, s: int, dark: bool) -> None:
     """A request whose balancer is gone."""
-    span = span_at(w.spans, s)
+    span = span_at(w, s)
     if span.kind == CLIENT:
         settle(w, s, RESET)
         if dark:
@@ -194,7 +195,7 @@ def _cut_short(w: Any, s: int, dark: bool) -> None:
     elif span.kind == GATEWAY:
         t, gen = span.parent, span.parent_gen
         drop_gateway(w, s)
-        row = try_at(w.tries, t)
+        row = try_at(w, t)
         if row.gen == gen and row.state == REMOTE:
             row.peer = -1
             row.code = RESET

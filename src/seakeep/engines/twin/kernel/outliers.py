@@ -9,7 +9,7 @@ most 15 s; every tick of good standing takes one off that number.
 from typing import Any
 
 from seakeep.engines.twin.kernel.events import push
-from seakeep.engines.twin.kernel.memory import compiled
+from seakeep.engines.twin.kernel.memory import apart, compiled, inlined
 from seakeep.engines.twin.kernel.records import cluster_at, endpoint_at, notice_at, service_at
 from seakeep.engines.twin.kernel.words import UNEJECT
 from seakeep.model.time import MILLISECOND, SECOND
@@ -20,16 +20,21 @@ OUT_MAX = 15 * SECOND
 OUT_SHARE_MAX = 0.5
 
 
-@compiled
+@inlined
 def judge(w: Any, e: int, failed: bool) -> None:
     """An endpoint has answered, or failed to."""
-    endpoint = endpoint_at(w.endpoints, e)
-    if not failed:
-        endpoint.failures = 0
-        return
+    if failed:
+        _failed(w, e)
+    else:
+        endpoint_at(w, e).failures = 0
+
+
+@apart
+def _failed(w: Any, e: int) -> None:
+    endpoint = endpoint_at(w, e)
     endpoint.failures += 1
-    cluster = cluster_at(w.clusters, endpoint.cluster)
-    if endpoint.failures < service_at(w.services, cluster.service).outlier:
+    cluster = cluster_at(w, endpoint.cluster)
+    if endpoint.failures < service_at(w, cluster.service).outlier:
         return
     if endpoint.ejected or not endpoint.used:
         return
@@ -50,13 +55,13 @@ def judge(w: Any, e: int, failed: bool) -> None:
 @compiled
 def take_back(w: Any, e: int) -> None:
     """Put an endpoint back into rotation, if it is out."""
-    endpoint = endpoint_at(w.endpoints, e)
+    endpoint = endpoint_at(w, e)
     if not endpoint.ejected:
         return
     endpoint.ejected = 0
     endpoint.failures = 0
     endpoint.returned_at = w.now
-    cluster = cluster_at(w.clusters, endpoint.cluster)
+    cluster = cluster_at(w, endpoint.cluster)
     cluster.ejected -= 1
     cluster.dirty = 1
     _notice(w, e, 0)
@@ -64,8 +69,8 @@ def take_back(w: Any, e: int) -> None:
 
 @compiled
 def _notice(w: Any, e: int, out: int) -> None:
-    endpoint = endpoint_at(w.endpoints, e)
-    note = notice_at(w.notices, w.notices_used)
+    endpoint = endpoint_at(w, e)
+    note = notice_at(w, w.notices_used)
     note.at = w.now
     note.cluster = endpoint.cluster
     note.instance = endpoint.instance

@@ -12,7 +12,7 @@ All in whole percents, rounded down, with what is left over to the first that ca
 from typing import Any
 
 from seakeep.engines.twin.kernel.draws import below
-from seakeep.engines.twin.kernel.memory import compiled
+from seakeep.engines.twin.kernel.memory import apart, compiled
 from seakeep.engines.twin.kernel.records import (
     cluster_at,
     endpoint_at,
@@ -36,7 +36,7 @@ def _sort_tier(w: Any, members: int, tier: Any) -> None:
     well, unchecked = 0, 0
     for place in range(tier.total):
         member = number_at(members, tier.first + place).value
-        endpoint = endpoint_at(w.endpoints, member)
+        endpoint = endpoint_at(w, member)
         if is_well(endpoint):
             for at in range(place, well, -1):
                 before = number_at(members, tier.first + at - 1).value
@@ -52,8 +52,8 @@ def _sort_tier(w: Any, members: int, tier: Any) -> None:
 @compiled
 def refresh_loads(w: Any, c: int) -> None:
     """Health, panic and load of every priority, from the health of its endpoints."""
-    cluster = cluster_at(w.clusters, c)
-    panic = service_at(w.services, cluster.service).panic
+    cluster = cluster_at(w, c)
+    panic = service_at(w, cluster.service).panic
     whole, everywhere = 0, True
     for place in range(cluster.tiers_count):
         tier = tier_at(cluster.tiers, place)
@@ -106,7 +106,7 @@ def _spread_in_panic(cluster: Any) -> None:
         tier_at(cluster.tiers, first).load += rest
 
 
-@compiled
+@apart
 def choose_tier(w: Any, cluster: Any, excluded: int) -> int:
     """The priority of the next try; -1 when the cluster is empty. A request that has tried the
     priorities in `excluded` (a bit each) goes to another, if any other can serve (Envoy's

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from seakeep.engines.twin.kernel.memory import view
+from seakeep.engines.twin.kernel.memory import row_in, view
 from seakeep.model.histogram import BOUNDS
 
 BINS = len(BOUNDS)
@@ -41,7 +41,7 @@ WORLD = _record(
     i8: sources groups answers wheels ways
     i8: services calls regions fronts clusters endpoints instances nodes
     i8: links limits route_limits sheds span_timers try_timers revisions
-    i8: flows lines loads goods goals bins
+    i8: flows lines loads goods goals bins bounds
     i8: regions_count services_count sources_count instances_count zones_count
     i8: counted_from counted_until bucket bucket_now bucket_end buckets
     """
@@ -201,7 +201,7 @@ ENDPOINT = _record(
 
 INSTANCE = _record(
     """
-    f8: slower cpu_left errors cpu_ns
+    f8: slower cpu_left slowness errors cpu_ns
     i8: started_at paused frozen_at done left_behind asked_at
     i8: service region zone node state slots busy queue queue_first queue_last queued
     i8: stream stuck revision
@@ -270,38 +270,45 @@ MARK = _record("i8: hash member")
 STEP = np.dtype([("at", "i8"), ("rate_per_ns", "f8")])
 NUMBER = np.dtype([("value", "i8")])
 
+
+def row_of(table: str, dtype: "np.dtype[Any]") -> Any:
+    """A function (world, row) -> the record, in one of the world's own tables."""
+    return row_in(WORLD, table, dtype)
+
+
 world_at = view(WORLD)
-event_at = view(EVENT)
-todo_at = view(TODO)
-span_at = view(SPAN)
-try_at = view(TRY)
-session_at = view(SESSION)
-source_at = view(SOURCE)
-group_at = view(GROUP)
-answer_at = view(ANSWER)
-wheel_at = view(WHEEL)
-way_at = view(WAY)
-route_limit_at = view(ROUTE_LIMIT)
-limit_at = view(LIMIT)
-shed_at = view(SHED)
-service_at = view(SERVICE)
-call_at = view(CALL)
-region_at = view(REGION)
-front_at = view(FRONT)
-cluster_at = view(CLUSTER)
+event_at = row_of("events", EVENT)
+todo_at = row_of("todo", TODO)
+span_at = row_of("spans", SPAN)
+try_at = row_of("tries", TRY)
+session_at = row_of("sessions", SESSION)
+source_at = row_of("sources", SOURCE)
+group_at = row_of("groups", GROUP)
+answer_at = row_of("answers", ANSWER)
+wheel_at = row_of("wheels", WHEEL)
+way_at = row_of("ways", WAY)
+route_limit_at = row_of("route_limits", ROUTE_LIMIT)
+limit_at = row_of("limits", LIMIT)
+shed_at = row_of("sheds", SHED)
+service_at = row_of("services", SERVICE)
+call_at = row_of("calls", CALL)
+region_at = row_of("regions", REGION)
+front_at = row_of("fronts", FRONT)
+cluster_at = row_of("clusters", CLUSTER)
 tier_at = view(TIER)
-endpoint_at = view(ENDPOINT)
-instance_at = view(INSTANCE)
-node_at = view(NODE)
-link_at = view(LINK)
-timer_at = view(TIMER)
-revision_at = view(REVISION)
-flow_at = view(FLOW)
-line_at = view(LINE)
-load_at = view(LOAD)
-good_at = view(GOOD)
-goal_at = view(GOAL)
-notice_at = view(NOTICE)
+endpoint_at = row_of("endpoints", ENDPOINT)
+instance_at = row_of("instances", INSTANCE)
+node_at = row_of("nodes", NODE)
+link_at = row_of("links", LINK)
+span_timer_at = row_of("span_timers", TIMER)
+try_timer_at = row_of("try_timers", TIMER)
+revision_at = row_of("revisions", REVISION)
+flow_at = row_of("flows", FLOW)
+line_at = row_of("lines", LINE)
+load_at = row_of("loads", LOAD)
+good_at = row_of("goods", GOOD)
+goal_at = row_of("goals", GOAL)
+notice_at = row_of("notices", NOTICE)
 mark_at = view(MARK)
 number_at = view(NUMBER)
 step_at = view(STEP)

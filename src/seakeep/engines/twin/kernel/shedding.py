@@ -21,7 +21,7 @@ FINE_BUCKETS = FINE * (50 - FINE_BITS)
 @compiled
 def take_token(w: Any, place: int) -> bool:
     """Whether a token bucket has one."""
-    limit = limit_at(w.limits, place)
+    limit = limit_at(w, place)
     filled = limit.tokens + (w.now - limit.filled_at) * limit.per_ns
     limit.filled_at = w.now
     limit.tokens = min(limit.burst, filled)
@@ -34,7 +34,7 @@ def take_token(w: Any, place: int) -> bool:
 @compiled
 def enter_shed(w: Any, place: int) -> bool:
     """Whether one more may be let in; it is then counted until `leave_shed`."""
-    shed = shed_at(w.sheds, place)
+    shed = shed_at(w, place)
     _turn_window(w, shed)
     if shed.active >= shed.bound:
         return False

@@ -7,24 +7,24 @@ The event is not moved when the head leaves: it finds a later head, and waits ag
 from typing import Any
 
 from seakeep.engines.twin.kernel.events import push
-from seakeep.engines.twin.kernel.memory import compiled
-from seakeep.engines.twin.kernel.records import span_at, timer_at, try_at
+from seakeep.engines.twin.kernel.memory import compiled, inlined
+from seakeep.engines.twin.kernel.records import span_at, span_timer_at, try_at, try_timer_at
 from seakeep.engines.twin.kernel.words import SPAN_TIMER, TRY_TIMER
 
 
-@compiled
+@inlined
 def start_span_timer(w: Any, timer: int, index: int) -> None:
     """Nothing without a timer (-1)."""
-    row = span_at(w.spans, index)
+    row = span_at(w, index)
     row.timer = timer
     if timer < 0:
         return
-    one = timer_at(w.span_timers, timer)
+    one = span_timer_at(w, timer)
     row.expires = w.now + one.length
     row.timer_before = one.last
     row.timer_after = -1
     if one.last >= 0:
-        span_at(w.spans, one.last).timer_after = index
+        span_at(w, one.last).timer_after = index
     else:
         one.first = index
     one.last = index
@@ -33,19 +33,19 @@ def start_span_timer(w: Any, timer: int, index: int) -> None:
         push(w, row.expires, SPAN_TIMER, timer, 0)
 
 
-@compiled
+@inlined
 def stop_span_timer(w: Any, index: int) -> None:
-    row = span_at(w.spans, index)
+    row = span_at(w, index)
     if row.timer < 0:
         return
-    one = timer_at(w.span_timers, row.timer)
+    one = span_timer_at(w, row.timer)
     row.timer = -1
     if row.timer_before >= 0:
-        span_at(w.spans, row.timer_before).timer_after = row.timer_after
+        span_at(w, row.timer_before).timer_after = row.timer_after
     else:
         one.first = row.timer_after
     if row.timer_after >= 0:
-        span_at(w.spans, row.timer_after).timer_before = row.timer_before
+        span_at(w, row.timer_after).timer_before = row.timer_before
     else:
         one.last = row.timer_before
 
@@ -53,30 +53,30 @@ def stop_span_timer(w: Any, index: int) -> None:
 @compiled
 def late_span(w: Any, timer: int) -> int:
     """The next span whose time is up; -1 when there is none, and the event waits again."""
-    one = timer_at(w.span_timers, timer)
+    one = span_timer_at(w, timer)
     if one.first < 0:
         one.armed = 0
         return -1
-    row = span_at(w.spans, one.first)
+    row = span_at(w, one.first)
     if row.expires > w.now:
         push(w, row.expires, SPAN_TIMER, timer, 0)
         return -1
     return one.first
 
 
-@compiled
+@inlined
 def start_try_timer(w: Any, timer: int, index: int) -> None:
     """Nothing without a timer (-1)."""
-    row = try_at(w.tries, index)
+    row = try_at(w, index)
     row.timer = timer
     if timer < 0:
         return
-    one = timer_at(w.try_timers, timer)
+    one = try_timer_at(w, timer)
     row.expires = w.now + one.length
     row.timer_before = one.last
     row.timer_after = -1
     if one.last >= 0:
-        try_at(w.tries, one.last).timer_after = index
+        try_at(w, one.last).timer_after = index
     else:
         one.first = index
     one.last = index
@@ -85,19 +85,19 @@ def start_try_timer(w: Any, timer: int, index: int) -> None:
         push(w, row.expires, TRY_TIMER, timer, 0)
 
 
-@compiled
+@inlined
 def stop_try_timer(w: Any, index: int) -> None:
-    row = try_at(w.tries, index)
+    row = try_at(w, index)
     if row.timer < 0:
         return
-    one = timer_at(w.try_timers, row.timer)
+    one = try_timer_at(w, row.timer)
     row.timer = -1
     if row.timer_before >= 0:
-        try_at(w.tries, row.timer_before).timer_after = row.timer_after
+        try_at(w, row.timer_before).timer_after = row.timer_after
     else:
         one.first = row.timer_after
     if row.timer_after >= 0:
-        try_at(w.tries, row.timer_after).timer_before = row.timer_before
+        try_at(w, row.timer_after).timer_before = row.timer_before
     else:
         one.last = row.timer_before
 
@@ -105,11 +105,11 @@ def stop_try_timer(w: Any, index: int) -> None:
 @compiled
 def late_try(w: Any, timer: int) -> int:
     """As `late_span`."""
-    one = timer_at(w.try_timers, timer)
+    one = try_timer_at(w, timer)
     if one.first < 0:
         one.armed = 0
         return -1
-    row = try_at(w.tries, one.first)
+    row = try_at(w, one.first)
     if row.expires > w.now:
         push(w, row.expires, TRY_TIMER, timer, 0)
         return -1
