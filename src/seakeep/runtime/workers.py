@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -19,13 +20,14 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 Work = Callable[[Any, Any], Any]
-"""(what all tasks share, a task) -> its result. A function of a module, so that it is found again
-in the workers."""
+"""(what all tasks share, a task) -> its result. A function of a module, not of a script, so that it
+is found again in the workers."""
 
 
 class WorkerDied(Exception):
@@ -109,7 +111,8 @@ def _started(
         for _ in range(number):
             mine, its = context.Pipe()
             process = context.Process(target=_serve, args=(its, work, shared), daemon=True)  # type: ignore[attr-defined]
-            process.start()
+            with _main_hidden():
+                process.start()
             its.close()
             workers.append(_Worker(process=process, connection=mine))
         yield workers
@@ -119,6 +122,18 @@ def _started(
         for worker in workers:
             worker.process.join()
             worker.connection.close()
+
+
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Workers do not run the program's main module once more, as those of the standard library do:
+    there is nothing in it that they need."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _context(preload: Sequence[str]) -> BaseContext:
