@@ -129,7 +129,10 @@ def test_what_is_wrong_is_said_at_once_and_is_exit_code_2(folder):
     assert done.returncode == 2
     assert "desk" in done.stderr
     assert seakeep(folder, "--duration", "fast").returncode == 2
-    assert seakeep(folder, "--report", "nowhere/report.html").returncode == 2
+    for nowhere in ("nowhere/report.html", "."):
+        done = seakeep(folder, "--report", nowhere)
+        assert done.returncode == 2
+        assert "--report: " in done.stderr
     (folder / "seakeep.yaml").write_text("system: queue\n")
     assert seakeep(folder).returncode == 2
 
@@ -192,6 +195,14 @@ def under_way(folder):
     finally:
         running.kill()
         running.communicate(timeout=DEADLINE_S)
+
+
+def test_what_is_no_plain_file_is_written_to_and_not_replaced(folder):
+    (folder / "link.html").symlink_to("there.html")
+    done = seakeep(folder, "--seeds", "1", "--duration", "5s", "--report", "link.html")
+    assert done.returncode == 0, done.stderr
+    assert (folder / "link.html").is_symlink()
+    assert (folder / "there.html").read_text().startswith("<!doctype html>")
 
 
 def test_ctrl_c_tells_what_has_finished(folder):

@@ -28,11 +28,13 @@ from seakeep.runtime.arrival_logs import mean_rate, read_logs
 from seakeep.runtime.atomic import write_atomic
 from seakeep.runtime.prove import Logs, ProofError, cores, prove
 
+SEED_MAX = 2**52
+"""Readers of JSON take larger numbers for others."""
 SEEDS = 5
 SEEDS_MAX = 1_000
 """All runs are held in memory, a megabyte or two each."""
 
-Seed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="The first seed.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=SEED_MAX, help="The first seed.")]
 Seeds = Annotated[
     int, typer.Option("--seeds", min=1, max=SEEDS_MAX, help="How many, one after the other.")
 ]
@@ -102,13 +104,10 @@ def simulate(
         other = _lasting(load_or_fail(compare), duration)
         options = _options(compare, None, duration)
         chosen.append(_Plan.of(compare, other, _shared(chosen[0], other, compare), options))
-    if report is not None and not report.parent.is_dir():
-        output.fail(f"--report: there is no folder {report.parent}", "create it, or name another")
+    if report is not None:
+        _check_writable(report)
     found = _prove(chosen, range(seed, seed + seeds), jobs or cores())
     one, beside = found[0], found[1] if len(found) > 1 else None
-    if report is not None:
-        write_atomic(report, render(one, beside).encode(), mode=0o644)
-        output.note(f"report: {report}")
     if json:
         output.print_json(document(one) if beside is None else comparison_document(one, beside))
     else:
@@ -118,6 +117,8 @@ def simulate(
             show_comparison(one, beside, (changed, str(compare)))
         if report is None:
             _look_closer(chosen[0], one)
+    if report is not None:
+        _write(report, render(one, beside))
     _end(found)
 
 
@@ -127,6 +128,28 @@ def _end(found: Sequence[Report]) -> NoReturn:
         ended = output.counted(done, "run")
         output.fail(f"interrupted: {ended} had ended by then", "it can be begun again", code=130)
     raise typer.Exit(0 if found[0].held else 1)
+
+
+def _check_writable(report: Path) -> None:
+    """Before anything runs."""
+    if report.is_dir():
+        output.fail(f"--report: {report} is a folder", f"name a file: {report / 'report.html'}")
+    if not report.parent.is_dir():
+        output.fail(f"--report: there is no folder {report.parent}", "create it, or name another")
+    if not os.access(report.parent, os.W_OK):
+        output.fail(f"--report: {report.parent} may not be written to", "name another folder")
+
+
+def _write(report: Path, page: str) -> None:
+    try:
+        if report.is_symlink() or (report.exists() and not report.is_file()):
+            report.write_text(page, encoding="utf-8")  # a device or a pipe is not to be replaced
+        else:
+            write_atomic(report, page.encode(), mode=0o644)
+    except OSError as error:
+        message = f"--report: cannot write {report}: {error.strerror or error}"
+        output.fail(message, "name another file; what was found out is above", code=1)
+    output.note(f"report: {report}")
 
 
 def _look_closer(plan: "_Plan", report: Report) -> None:

@@ -25,7 +25,7 @@ def read_logs(system: System, folder: Path) -> Mapping[str, NDArray[np.int64]]:
         except PlanError as error:
             raise PlanError(f"traffic.{name}: {error}", error.hint) from error
         if not times:
-            why = f"; {report.unparsed} lines are no request" if report.unparsed else ""
+            why = f" (lines that are none: {report.unparsed})" if report.unparsed else ""
             raise PlanError(
                 f"traffic.{name}: there is no request in {path}{why}",
                 "give an access log: common, combined or JSON",
