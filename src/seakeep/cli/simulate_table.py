@@ -21,6 +21,8 @@ Write: TypeAlias = Callable[[float], str]
 
 BROKEN_MAX = 10
 """Broken invariants that are told of one scenario."""
+HUNG_SHOWN = 0.01
+"""Requests without an answer when the scenario ends are told of from this share on."""
 LABEL = 18
 """Cells that the names of figures take."""
 
@@ -138,28 +140,32 @@ def _spread(value: Estimate, write: Write, write_half: Write | None = None) -> s
 def _traffic(proof: Proof) -> Table:
     """What clients met, all runs together."""
     table = _table("traffic")
-    for name in ("requests", "ok", "p50", "p99", "max", "mean wait"):
-        table.add_column(name, justify="right")
-    for name in proof.runs[0].traffic:
-        flows = [run.traffic[name] for run in proof.runs]
-        requests = sum(flow.requests - flow.in_flight for flow in flows)
-        latency = merged(flow.latency for flow in flows)
-        waits = merged(flow.wait for flow in flows)
-        table.add_row(
-            name,
-            f"{requests:,}",
-            words.percent(sum(flow.ok for flow in flows) / requests, 3) if requests else "",
-            *(
-                words.NOTHING if figure is None else words.short_seconds(figure) if figure else "0"
-                for figure in (
-                    latency.percentile_s(0.5),
-                    latency.percentile_s(0.99),
-                    latency.max_s,
-                    waits.mean_s,
-                )
-            ),
-        )
+    columns = ["requests", "ok", "p50", "p99", "max", "mean wait"]
+    met = {name: [run.traffic[name] for run in proof.runs] for name in proof.runs[0].traffic}
+    hung = {name: sum(flow.in_flight for flow in flows) for name, flows in met.items()}
+    total = {name: sum(flow.requests for flow in flows) for name, flows in met.items()}
+    if any(hung[name] > total[name] * HUNG_SHOWN for name in met):
+        columns.append("no answer yet")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for name, flows in met.items():
+        latency, wait = merged(one.latency for one in flows), merged(one.wait for one in flows)
+        ended = total[name] - hung[name]
+        times = latency.percentile_s(0.5), latency.percentile_s(0.99), latency.max_s, wait.mean_s
+        figures = [
+            f"{total[name]:,}",
+            words.percent(sum(one.ok for one in flows) / ended, 3) if ended else words.NOTHING,
+            *map(_short, times),
+            f"{hung[name]:,}",
+        ]
+        table.add_row(name, *figures[: len(columns)])
     return table
+
+
+def _short(seconds: float | None) -> str:
+    if seconds is None:
+        return words.NOTHING
+    return words.short_seconds(seconds) if seconds else "0"
 
 
 # --- figures ------------------------------------------------------------------

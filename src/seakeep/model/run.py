@@ -72,8 +72,8 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Good:
-    """One objective's indicator over time: requests by the bucket in which they ended. Shape
-    (buckets,) each."""
+    """One objective's indicator over time: requests by the bucket in which they ended, or became
+    bad by waiting. Shape (buckets,) each."""
 
     good: Ints
     total: Ints

@@ -3,13 +3,20 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from seakeep.engines.twin.kernel import words
 from seakeep.engines.twin.tables import Tables
 from seakeep.model.hdr import Histogram
 from seakeep.model.ids import RegionName, ServiceName
 from seakeep.model.observation import TrafficReading
 from seakeep.model.run import Flow, Good, Line, Load
-from seakeep.model.time import SECOND
+from seakeep.model.system import Objective
+from seakeep.model.time import SECOND, Duration
+
+OVERDUE_AFTER: Duration = 10 * SECOND
+"""A request counts as one that will have no answer when it has waited for longer than this, and
+than any that had one."""
 
 
 class Results:
@@ -79,8 +86,36 @@ class Results:
         return found
 
     def goods(self) -> tuple[Good, ...]:
-        rows = self._by_bucket("goods", len(self._t.system.objectives))
-        return tuple(Good(good=row["good"].copy(), total=row["total"].copy()) for row in rows)
+        objectives = self._t.system.objectives
+        rows = self._by_bucket("goods", len(objectives))
+        return tuple(
+            Good(good=row["good"].copy(), total=row["total"] + self._overdue(objective))
+            for row, objective in zip(rows, objectives, strict=True)
+        )
+
+    def _overdue(self, objective: Objective) -> NDArray[np.int64]:
+        """By bucket: requests that have not ended but are bad already, in the bucket in which they
+        became so. Without them a system that answers nobody, and has no timeout, would be one
+        without a bad request."""
+        t, w = self._t, self._t.w
+        spans, buckets = t.rows["spans"], int(w["buckets"])
+        service = t.services[objective.service]
+        sources = [
+            place
+            for name, place in t.sources.items()
+            if t.system.traffic[name].service == objective.service
+        ]
+        if sources:
+            mine = (spans["kind"] == words.CLIENT) & np.isin(spans["source"], sources)
+        else:
+            mine = (spans["kind"] == words.CALLER) & (spans["service"] == service)
+        within = objective.threshold
+        if within is None:
+            flows = t.rows["flows"][sources or [len(t.sources) + service]]
+            within = max(OVERDUE_AFTER, int(flows["latency_max"].max()))
+        due = spans["made_at"][mine & (spans["counted"] != 0)] + within
+        late = (due[due < w["now"]] - w["counted_from"]) // w["bucket"]
+        return np.bincount(late, minlength=buckets)[:buckets].astype(np.int64)
 
     def _by_bucket(self, name: str, count: int) -> Any:
         buckets = int(self._t.w["buckets"])
