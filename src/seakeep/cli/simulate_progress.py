@@ -1,5 +1,6 @@
 """How far a simulation is: a bar on a terminal; elsewhere a line now and then."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -17,8 +18,9 @@ from rich.text import Text
 
 from seakeep.cli import output
 
-STARTS_WITHIN_S = 3.0
+STARTS_WITHIN_S = 5.0
 """Unless the simulator has to be compiled."""
+COMPILING = "compiling the simulator, once"
 
 
 class Bar(Protocol):
@@ -34,7 +36,11 @@ def runs_progress(total: int) -> Iterator[Bar]:
     """Of `total` runs."""
     if not output.messages.is_terminal or output.messages.is_dumb_terminal:
         with output.progress() as say:
-            yield _Lines(total, say)
+            lines = _Lines(total, say)
+            try:
+                yield lines
+            finally:
+                lines.begun()
         return
     columns = (_Doing(), BarColumn(), MofNCompleteColumn(), TextColumn("runs"), TimeElapsedColumn())
     with Progress(*columns, console=output.messages, transient=True) as shown:
@@ -60,16 +66,19 @@ class _Doing(ProgressColumn):
         if task.description:
             return Text(task.description)
         is_long = (task.elapsed or 0) > STARTS_WITHIN_S
-        return Text("compiling the simulator, once" if is_long else "starting")
+        return Text(COMPILING if is_long else "starting")
 
 
 class _Lines:
     def __init__(self, total: int, say: Callable[[str], None]) -> None:
         self._total, self._say = total, say
         self._done = 0
+        self._patience = threading.Timer(STARTS_WITHIN_S, output.note, [COMPILING])
+        self._patience.daemon = True
+        self._patience.start()
 
     def begun(self) -> None:
-        pass
+        self._patience.cancel()
 
     def ended(self, run: str) -> None:
         self._done += 1

@@ -17,11 +17,13 @@ Functions take the whole table of streams and an index `s`, as the kernel holds 
 """
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numba import njit
+from numba.core.errors import NumbaExperimentalFeatureWarning
 from numpy.typing import NDArray
 
 from seakeep.model.hdr import BITS_MAX
@@ -30,6 +32,12 @@ from seakeep.model.work import Z99, Distribution
 compiled = njit(cache=True, error_model="numpy")
 inlined = njit(cache=True, error_model="numpy", inline="always")
 """Where the call itself would cost more than the work, or hide it from the vectoriser."""
+
+# Tables that NumPy made and those that the kernel found in memory have records of two types but one
+# layout: the code for either does for both, which Numba remarks on while it compiles.
+warnings.filterwarnings(
+    "ignore", message="(?s).*considered a subtype", category=NumbaExperimentalFeatureWarning
+)
 
 # --- streams ----------------------------------------------------------------
 
