@@ -51,6 +51,7 @@ def test_a_queue_that_grows_without_bound(tmp_path: Path) -> None:
         ("time: exponential(mean=17ms), concurrency: 2", True),
         ("time: constant(value=16667us), concurrency: 2", True),
         ("time: 25ms, concurrency: 2, queue: 0", False),
+        ("time: 25ms, concurrency: 2, queue_timeout: 1s", False),
         ("time: 25ms, concurrency: 2, cancel: true", False),
     ],
 )

@@ -47,7 +47,8 @@ services:
     calls: {db: 0.1, desk: {per_request: 3, parallel: true}}
     work:
       {time: lognormal(p50=12ms, p99=60ms), concurrency: 4, queue: 10, cancel: true, errors: 1%,
-       cpu: 500m, start: gamma(mean=2s, cv=2), warmup: {factor: 3, for: 30s}, leak: 2kB,
+       queue_timeout: exponential(mean=2s), cpu: 500m,
+       start: gamma(mean=2s, cv=2), warmup: {factor: 3, for: 30s}, leak: 2kB,
        pauses: {every: exponential(mean=10s), time: erlang(mean=50ms, k=3)}, response: 30kB}
     rollout: {surge: 1, unavailable: 0}
     drain: 2s

@@ -71,8 +71,9 @@ def test_what_has_nothing_to_run_cannot_be_run(tmp_path: Path) -> None:
 def test_every_word_of_work(tmp_path: Path) -> None:
     work = work_of(
         tmp_path,
-        "{time: lognormal(p50=12ms, p99=60ms), concurrency: 8, queue: 20, cancel: true,"
-        " errors: 0.1%, cpu: 500m, start: gamma(mean=2s, cv=2), warmup: {factor: 3, for: 30s},"
+        "{time: lognormal(p50=12ms, p99=60ms), concurrency: 8, queue: 20,"
+        " queue_timeout: 1s, cancel: true, errors: 0.1%, cpu: 500m,"
+        " start: gamma(mean=2s, cv=2), warmup: {factor: 3, for: 30s},"
         " pauses: {every: exponential(mean=10s), time: gamma(mean=50ms, cv=2)}, leak: 2kB,"
         " response: 30KiB}",
     )
@@ -80,6 +81,7 @@ def test_every_word_of_work(tmp_path: Path) -> None:
         time=Distribution(name="lognormal", parameters=(("p50", 12e6), ("p99", 60e6))),
         concurrency=8,
         queue=20,
+        queue_timeout=constant(1e9),
         cancel=True,
         errors=0.001,
         cpu=0.5,

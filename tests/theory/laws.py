@@ -80,17 +80,24 @@ def mmck(a: float, c: int, room: int) -> tuple[float, float]:
 
 
 def erlang_a(a: float, c: int, impatience: float) -> tuple[float, float]:
-    """M/M/c whose clients go away after an exponential time, whether they wait or are served, and
-    are then given up. `impatience` is mean service time over mean patience.
-
-    With n of them there, min(n, c) are served and n may leave: Palm's birth-death chain (Erlang A)
-    with the rate of leaving added to that of service. Returns the share of requests that are left
-    unanswered, and the mean number there."""
+    """M/M/c whose requests leave the queue after an exponential time (Palm; Erlang A):
+    `impatience` is mean service time over mean patience. Returns the share that leaves, and the
+    mean wait, in mean service times, of all."""
     states = np.arange(c + 50 + int(40 * a) + int(2 * a / impatience))
-    down = np.minimum(states[1:], c) + impatience * states[1:]
-    shares = birth_death(np.full(states.size - 1, a), down)
-    present = float((shares * states).sum())
-    return impatience * present / a, present
+    waiting = np.maximum(states - c, 0)
+    down = np.minimum(states, c) + impatience * waiting
+    shares = birth_death(np.full(states.size - 1, a), down[1:])
+    queue = float((shares * waiting).sum())
+    return impatience * queue / a, queue / a
+
+
+def impatient_clients(a: float, c: int, impatience: float) -> float:
+    """The share of clients that go away unanswered where they do so whether they wait or are
+    served, and what they asked for is given up: the same chain, with n leaving of n there."""
+    states = np.arange(c + 50 + int(40 * a) + int(2 * a / impatience))
+    down = np.minimum(states, c) + impatience * states
+    shares = birth_death(np.full(states.size - 1, a), down[1:])
+    return impatience * float((shares * states).sum()) / a
 
 
 # --- several queues ---------------------------------------------------------

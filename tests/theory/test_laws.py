@@ -32,13 +32,14 @@ def test_bounded_queues_lie_between():
 
 
 def test_patience_lies_between_no_queue_and_no_bound():
-    left, present = laws.erlang_a(4.0, 5, 1e-5)
+    left, wait = laws.erlang_a(4.0, 5, 1e-5)
     assert left == pytest.approx(0.0, abs=1e-4)
-    assert present == pytest.approx(4.0 + 4.0 * laws.mmc_wait(4.0, 5, 1.0), rel=1e-3)
+    assert wait == pytest.approx(laws.mmc_wait(4.0, 5, 1.0), rel=1e-3)
+    assert laws.erlang_a(4.0, 5, 1e4)[0] == pytest.approx(laws.erlang_b(4.0, 5), rel=1e-3)
+    # Who leaves at the rate at which servers work makes as many servers as there are requests.
+    assert laws.erlang_a(4.0, 1, 1.0)[0] == pytest.approx(1 - (1 - math.exp(-4.0)) / 4.0)
     # Without a bound on servers nobody waits: each is served at 1 and leaves at the other rate.
-    left, present = laws.erlang_a(4.0, 100, 0.5)
-    assert left == pytest.approx(0.5 / 1.5)
-    assert present == pytest.approx(4.0 / 1.5)
+    assert laws.impatient_clients(4.0, 100, 0.5) == pytest.approx(0.5 / 1.5)
 
 
 def test_two_choices_are_those_of_the_published_tables():

@@ -98,8 +98,20 @@ def test_erlang_b_whatever_the_service_time(time):
     agree("refused", refused, laws.erlang_b(8.0, 10), within=0.05)
 
 
-@pytest.mark.parametrize(("servers", "load", "patience_ms"), [(5, 5.5, 40), (10, 9.0, 100)])
+@pytest.mark.parametrize(("servers", "load", "patience_ms"), [(1, 1.2, 10), (10, 11.0, 50)])
 def test_erlang_a(servers, load, patience_ms):
+    """Requests that have waited too long are refused."""
+    work = f"time: exponential(mean=10ms), concurrency: {servers}"
+    runs = runs_of(queue(f"{work}, queue_timeout: exponential(mean={patience_ms}ms)", load, 80_000))
+    left, wait = laws.erlang_a(load, servers, 1e3 * SERVICE_S / patience_ms)
+    refused = [flow.rejected / flow.requests for flow in clients(runs)]
+    agree("refused", refused, left, within=0.05)
+    queued = [float(run.loads["station", "here"].queued.mean()) for run in runs]
+    agree("queued", queued, load * wait, within=0.15)
+
+
+@pytest.mark.parametrize(("servers", "load", "patience_ms"), [(5, 5.5, 40), (10, 9.0, 100)])
+def test_impatient_clients(servers, load, patience_ms):
     """Clients go away, and what they asked for is given up."""
     runs = runs_of(
         queue(
@@ -110,6 +122,6 @@ def test_erlang_a(servers, load, patience_ms):
             source=f"patience: exponential(mean={patience_ms}ms)",
         )
     )
-    left, _ = laws.erlang_a(load, servers, 1e3 * SERVICE_S / patience_ms)
+    left = laws.impatient_clients(load, servers, 1e3 * SERVICE_S / patience_ms)
     gone = [flow.timed_out / flow.requests for flow in clients(runs)]
     agree("gone", gone, left, within=0.05)

@@ -267,6 +267,8 @@ def _bound(system: System, service: Service) -> str:
     assert work is not None
     if work.queue is not None:
         return f"work.queue {work.queue}"
+    if work.queue_timeout is not None:
+        return "work.queue_timeout"
     if service.breaker.requests is not None:
         return f"breaker.requests {service.breaker.requests}"
     if service.shed is not None:

@@ -81,6 +81,8 @@ class Work:
     concurrency: int
     queue: int | None = None
     """Requests that may wait for a slot; None is unbounded."""
+    queue_timeout: Distribution | None = None
+    """How long each of them may wait; then it is refused with 503. None: for ever."""
     cancel: bool = False
     """A request that nobody waits for any more is given up. When False the instance does not
     notice, and works for nothing."""

@@ -108,7 +108,8 @@ class Invariants:
         loads: Mapping[tuple[ServiceName, RegionName], Load],
         duration: Duration,
     ) -> None:
-        """At the end of a run in which nothing struck: gauges of queues against waits."""
+        """At the end of a run in which nothing struck: gauges of queues against waits, of services
+        whose requests stay in the queue until their turn comes."""
         for name, flow in flows.items():
             gauges = [load.queued for (of, _), load in loads.items() if of == name]
             if not gauges or len(gauges[0]) < BUCKETS_MIN:

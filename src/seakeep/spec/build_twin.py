@@ -18,6 +18,7 @@ def work_of(part: WorkPart, measured: Measured) -> Work:
         time=_known(part.time, measured),
         concurrency=part.concurrency,
         queue=part.queue,
+        queue_timeout=None if part.queue_timeout is None else _known(part.queue_timeout, measured),
         cancel=part.cancel,
         errors=part.errors,
         cpu=0.0 if part.cpu is None else part.cpu / 1000,

@@ -61,6 +61,11 @@ class WorkPart(Part):
         description="Requests that may wait; what is beyond is refused with 503. Default: no "
         "bound.",
     )
+    queue_timeout: TimeDistribution | None = Field(
+        default=None,
+        description="How long a request may wait; then it is refused with 503: `200ms`, "
+        "`exponential(mean=50ms)`. Default: no bound.",
+    )
     cancel: bool = Field(
         default=False,
         description="Whether a request that nobody waits for any more is given up. Default false: "

@@ -58,6 +58,24 @@ def test_a_full_queue_turns_away() -> None:
     assert flow.rejected == flow.requests - flow.ok - 3
 
 
+def test_who_has_waited_too_long_is_turned_away_and_by_a_frozen_instance_later() -> None:
+    bounded = work(constant(SECOND), 1, queue_timeout=constant(1500 * MILLISECOND))
+    one = world(system([service("web", work=bounded)], [source(rate=10)]))
+    serve(one, ["web-1"])
+    run(one, 30 * SECOND)
+    flow = one.traffic()["clients"]
+    assert flow.ok == pytest.approx(29, abs=1)
+    assert flow.wait.max_s is not None
+    assert flow.wait.max_s <= 1.5
+    one.set_state("web-1", Process.FROZEN)
+    one.advance(40 * SECOND)
+    assert one.traffic()["clients"].rejected <= flow.rejected + 1
+    one.set_state("web-1", Process.SERVING)
+    one.advance(41 * SECOND)
+    assert one.traffic()["clients"].rejected == pytest.approx(flow.rejected + 100, abs=30)
+    assert one.broken() == []
+
+
 def test_calls_hold_the_slot_of_the_caller() -> None:
     services = [
         service("web", work=work(constant(10 * MILLISECOND), 1), calls=(_call("db", 2.0),)),

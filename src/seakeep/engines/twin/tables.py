@@ -259,13 +259,15 @@ def _services(t: Tables) -> None:
 
 def _work(t: Tables, row: Any, service: Service) -> None:
     work = service.work
-    row["work"] = row["pause_every"] = row["pause_time"] = -1
+    row["work"] = row["queue_timeout"] = row["pause_every"] = row["pause_time"] = -1
     row["slots"] = row["queue"] = UNBOUNDED
     if work is None:
         return
     row["work"] = t.distribution(work.time)
     row["slots"] = work.concurrency
     row["queue"] = UNBOUNDED if work.queue is None else work.queue
+    if work.queue_timeout is not None:
+        row["queue_timeout"] = t.distribution(work.queue_timeout)
     row["cancel"] = work.cancel
     row["errors"] = work.errors
     row["cpu"] = work.cpu

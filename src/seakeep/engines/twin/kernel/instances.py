@@ -18,7 +18,14 @@ from seakeep.engines.twin.kernel.records import (
     span_at,
     try_at,
 )
-from seakeep.engines.twin.kernel.slots import begin_work, enqueue, free_slot, go_on, stand_still
+from seakeep.engines.twin.kernel.slots import (
+    begin_work,
+    enqueue,
+    free_slot,
+    go_on,
+    leave_queue,
+    stand_still,
+)
 from seakeep.engines.twin.kernel.words import (
     CALL,
     CALLER,
@@ -31,6 +38,8 @@ from seakeep.engines.twin.kernel.words import (
     INSIDE,
     OK,
     PAUSE,
+    QUEUED,
+    QUEUED_LONG,
     REFUSED,
     RESUME,
     SERVING,
@@ -44,6 +53,8 @@ from seakeep.model.time import MILLISECOND
 
 CONNECT_TIMEOUT = 500 * MILLISECOND
 """After which a balancer takes an address for dead that does not answer at all."""
+STILL = 50 * MILLISECOND
+"""Between two looks whether an instance that stands still has gone on."""
 
 
 @inlined
@@ -59,6 +70,9 @@ def reach(w: Any, t: int, i: int) -> None:
             begin_work(w, t)
         elif instance.queued < instance.queue:
             enqueue(w, t)
+            timeout = service_at(w, instance.service).queue_timeout
+            if timeout >= 0:
+                push(w, w.now + duration(w, instance.stream, timeout), QUEUED_LONG, t, row.gen)
         else:
             answered(w, t, FULL)
     elif instance.state == DARK:
@@ -67,6 +81,23 @@ def reach(w: Any, t: int, i: int) -> None:
         push(w, w.now + CONNECT_TIMEOUT, UNREACHABLE, t, row.gen)
     else:
         answered(w, t, REFUSED)
+
+
+@compiled
+def queued_long(w: Any, t: int, gen: int) -> None:
+    """A try has waited for a slot for as long as it may. An instance that stands still cannot say
+    so, and does when it goes on."""
+    row = try_at(w, t)
+    if row.gen != gen or row.state != QUEUED:
+        return
+    if instance_at(w, row.instance).frozen:
+        push(w, w.now + STILL, QUEUED_LONG, t, gen)
+        return
+    leave_queue(w, t)
+    if row.span < 0:
+        give_try(w, t)
+    else:
+        answered(w, t, FULL)
 
 
 @inlined

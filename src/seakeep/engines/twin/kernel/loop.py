@@ -39,6 +39,7 @@ from seakeep.engines.twin.kernel.words import (
     PAGE,
     PAUSE,
     PROCESS,
+    QUEUED_LONG,
     RELEASE,
     REMOVED,
     RESOURCES,
@@ -115,6 +116,8 @@ def _seldom(w: Any, kind: int, index: int, gen: int) -> None:
         requests.impatient(w, index, gen)
     elif kind == HELD_LONG:
         requests.held_long(w, index, gen)
+    elif kind == QUEUED_LONG:
+        instances.queued_long(w, index, gen)
     elif kind == RELEASE:
         requests.release(w, index)
     elif kind == UNEJECT:

@@ -144,7 +144,7 @@ SERVICE = _record(
     """
     f8: errors cpu warm_factor budget panic bias slow_start
     i8: warm_time leak response_bytes hold_time retriable
-    i8: work slots queue pause_every pause_time
+    i8: work slots queue queue_timeout pause_every pause_time
     i8: calls calls_parallel calls_end
     i8: timer try_timer attempts outlier policy breaker_requests breaker_pending
     i8: flow goals_first goals_last hold_max

@@ -21,6 +21,7 @@ ROW_BITS = 28
     RETRY,
     UNREACHABLE,
     HELD_LONG,
+    QUEUED_LONG,
     NODE_WORKED,
     UNEJECT,
     IMPATIENT,
@@ -39,7 +40,7 @@ ROW_BITS = 28
     REMOVED,
     EDGE,
     CAPACITY,
-) = range(30)
+) = range(31)
 
 # How a request or a try ended.
 (
