@@ -69,7 +69,10 @@ def has_room(spec: Spec, *, surges: bool) -> bool:
         for step in system.scenarios[SCENARIO].steps:
             if surges and step.fault.kind is FaultKind.SURGE and step.fault.subject == name:
                 factor *= step.fault.amount
-        rates[source.service] += source.rate_per_s * factor
+        each = 1.0
+        if source.sessions is not None:
+            each = source.sessions.pages * (1 + source.sessions.resources)
+        rates[source.service] += source.rate_per_s * each * factor
     for name, service in system.services.items():  # callers come before what they call
         for call in service.calls:
             rates[call.service] += rates[name] * call.per_request
@@ -130,7 +133,7 @@ def _service(
         "replicas": {"min": least, "max": least + more},
         "work": work,
         "timeout": rng.choice(["1s", "3s"]),
-        "retries": {"attempts": rng.randint(0, 2)},
+        "retries": _retries(rng),
         "probes": _probes(rng),
         "drain": rng.choice(["500ms", "1s"]),
         "rollout": _rollout(rng),
@@ -146,6 +149,8 @@ def _service(
     if rng.random() < 0.4:
         policies = ["round_robin", "random", "ring_hash", "maglev", "load_aware"]
         service["balance"] = {"policy": rng.choice(policies)}
+        if service["balance"]["policy"] == "random":  # which knows no weights
+            service["rollout"].pop("canary", None)
     if rng.random() < 0.3 and service.get("balance", {}).get("policy") not in _HASHED:
         service.setdefault("balance", {})["prefer"] = "zone"
     if more and rng.random() < 0.4:
@@ -154,7 +159,27 @@ def _service(
         }  # fmt: skip
     if rng.random() < 0.3 and len(regions) > 1:
         service["spread"] = {"regions": rng.sample(regions, rng.randint(1, len(regions)))}
+        passive = [name for name in regions if name not in service["spread"]["regions"]]
+        if passive and rng.random() < 0.5:
+            service["spread"] |= {"standby": {passive[0]: "50%"}, "failback": "5s"}
+    service |= rng.choice([{}, {}, {}, *_BOUNDS])
     return service
+
+
+_BOUNDS: list[Spec] = [
+    {"limit": {"rate": "300/s", "scope": "system"}},
+    {"limit": [{"rate": "200/s"}, {"rate": "100/s", "per": "client"}]},
+    {"shed": {"latency": "500ms"}},
+    {"breaker": {"requests": 200}},
+]
+"""That do not bite while nothing strikes."""
+
+
+def _retries(rng: random.Random) -> Spec:
+    retries: Spec = {"attempts": rng.randint(0, 2)}
+    if retries["attempts"] and rng.random() < 0.3:
+        retries |= {"per_try": "300ms", "hedge": rng.random() < 0.5}
+    return retries
 
 
 _HASHED = ("ring_hash", "maglev", "random")
@@ -189,6 +214,8 @@ def _rollout(rng: random.Random) -> Spec:
     if rng.random() < 0.2:
         rollout["unavailable"] = 1
     if rng.random() < 0.2:
+        rollout["canary"] = [{"weight": "20%", "for": "5s"}]
+    elif rng.random() < 0.2:
         rollout["strategy"] = "blue-green"
         rollout["keep"] = "5s"
         del rollout["surge"]
@@ -200,6 +227,11 @@ def _traffic(rng: random.Random, services: list[str]) -> Spec:
     source: Spec = {"to": services[0], "rate": f"{rng.choice([2, 5, 15])}/s"}
     if rng.random() < 0.8:
         source["from"] = [40, -80 + 30 * rng.randint(0, 4)]
+    if rng.random() < 0.3:
+        source["patience"] = "lognormal(p50=5s, p99=15s)"
+    if rng.random() < 0.2:
+        think = "exponential(mean=2s)"
+        source |= {"rate": "1/s", "sessions": {"pages": 2, "think": think, "resources": 2}}
     return source
 
 

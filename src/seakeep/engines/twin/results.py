@@ -176,7 +176,10 @@ class Results:
             row["latency"] = 0
 
     def set_limit(self, region: RegionName, key: str, rate_per_s: float) -> None:
-        place, limit = self._t.shares[region, key]
+        found = self._t.shares.get((region, key))
+        if found is None:
+            return  # of something that no traffic goes to
+        place, limit = found
         row = self._t.rows["limits"][place]
         now = int(self._t.w["now"])
         row["tokens"] = min(row["burst"], row["tokens"] + (now - row["filled_at"]) * row["per_ns"])
