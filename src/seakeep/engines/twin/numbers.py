@@ -97,7 +97,7 @@ def _fill(stream: Any) -> None:
 
 
 @compiled
-def _bits(stream: Any) -> Any:
+def _bits(stream: Any) -> np.uint64:
     used = stream.used
     if used == DRAWS:
         _fill(stream)
@@ -112,7 +112,7 @@ def _uniform(stream: Any) -> float:
 
 
 @compiled
-def bits(streams: Any, s: int) -> Any:
+def bits(streams: Any, s: int) -> np.uint64:
     """The next 64 of a stream, uint64."""
     return _bits(streams[s])
 

@@ -160,8 +160,8 @@ def _let_go(w: Any, s: int) -> None:
 
 
 @inlined
-def answer_here(w: Any, t: int, code: int) -> None:
-    """A try that somebody waits for has ended."""
+def close_try(w: Any, t: int, code: int) -> int:
+    """A try that somebody waits for has ended. Whose it was."""
     row = try_at(w, t)
     s = row.span
     judge(w, row.endpoint, code != OK and code != ERROR)
@@ -170,13 +170,24 @@ def answer_here(w: Any, t: int, code: int) -> None:
         count_revision(w, revision, code, w.now - row.sent_at)
     detach(w, t)
     give_try(w, t)
-    decide_here(w, s, code)
+    return int(s)
+
+
+@compiled
+def answered(w: Any, t: int, code: int) -> None:
+    decide(w, close_try(w, t, code), code)
+
+
+@compiled
+def decide(w: Any, s: int, code: int) -> None:
+    if is_over(w, s, code):
+        end(w, s, code)
 
 
 @inlined
-def decide_here(w: Any, s: int, code: int) -> None:
-    if code == OK or (not _try_again(w, s, code) and span_at(w, s).trying == 0):
-        end_here(w, s, code)
+def is_over(w: Any, s: int, code: int) -> bool:
+    """Whether a request ends with what one of its tries brought; if not, it may be tried again."""
+    return code == OK or (not _try_again(w, s, code) and span_at(w, s).trying == 0)
 
 
 @apart
@@ -210,19 +221,32 @@ def _try_again(w: Any, s: int, code: int) -> bool:
     return True
 
 
-@inlined
-def end_here(w: Any, s: int, code: int) -> None:
+@compiled
+def end(w: Any, s: int, code: int) -> None:
     """The balancer is done with a request."""
     if span_at(w, s).kind == GATEWAY:
-        _close(w, s)
         _across(w, s, code)
     else:
         settle(w, s, code)
-        pass_on_here(w, s, code)
+        pass_on(w, s, code)
 
 
 @inlined
-def settle(w: Any, s: int, code: int) -> None:
+def end_here(w: Any, s: int, code: int) -> None:
+    """The same, on every request's way."""
+    span = span_at(w, s)
+    if span.kind == CLIENT:
+        settle_here(w, s, code)
+        if way_at(w, span.source * w.regions_count + span.region).latency == 0:
+            leave_client_here(w, s, code)
+        else:
+            pass_on(w, s, code)
+    else:
+        end(w, s, code)
+
+
+@inlined
+def settle_here(w: Any, s: int, code: int) -> None:
     """What is left of a request at its balancer ends, and is counted."""
     span = span_at(w, s)
     _close(w, s)
@@ -232,8 +256,11 @@ def settle(w: Any, s: int, code: int) -> None:
     count_service(w, s, code)
 
 
-@inlined
-def pass_on_here(w: Any, s: int, code: int) -> None:
+settle = outlined(settle_here)
+
+
+@compiled
+def pass_on(w: Any, s: int, code: int) -> None:
     """The answer goes to who asked."""
     span = span_at(w, s)
     span.state = ANSWERED
@@ -243,7 +270,7 @@ def pass_on_here(w: Any, s: int, code: int) -> None:
         if way.latency > 0:
             push(w, w.now + way.latency, AT_CLIENT, s, span.gen)
         else:
-            leave_client_here(w, s, code)
+            leave_client(w, s, code)
     else:
         do(w, CALLED, s, span.gen)
 
@@ -256,6 +283,9 @@ def leave_client_here(w: Any, s: int, code: int) -> None:
     if span.session >= 0:
         _turn_page(w, span.session, code)
     give_span(w, s)
+
+
+leave_client = outlined(leave_client_here)
 
 
 @apart
@@ -274,6 +304,7 @@ def _turn_page(w: Any, place: int, code: int) -> None:
 @apart
 def _across(w: Any, s: int, code: int) -> None:
     """A gateway's answer goes back to the region that asked."""
+    _close(w, s)
     span = span_at(w, s)
     t = span.parent
     row = try_at(w, t)
@@ -292,10 +323,3 @@ def _across(w: Any, s: int, code: int) -> None:
                 row.code = FULL
             later(w, took, BACK, t, row.gen)
     give_span(w, s)
-
-
-answered = outlined(answer_here)
-decide = outlined(decide_here)
-end = outlined(end_here)
-pass_on = outlined(pass_on_here)
-leave_client = outlined(leave_client_here)

@@ -26,7 +26,7 @@ from seakeep.engines.twin.kernel.records import (
     way_at,
     wheel_at,
 )
-from seakeep.engines.twin.kernel.requests import begin_try_here, let_in
+from seakeep.engines.twin.kernel.requests import begin_try, begin_try_here, let_in
 from seakeep.engines.twin.kernel.waves import wave
 from seakeep.engines.twin.kernel.words import (
     ARRIVE,
@@ -82,8 +82,8 @@ def arrive(w: Any, place: int, gen: int) -> None:
     else:
         source.next_group = source.next_group + 1 if source.next_group < GROUPS - 1 else 0
         s = _ask(w, place, source.next_group, -1, -1)
-        if s >= 0:
-            come_here(w, s)
+        if s >= 0 and comes_in(w, s):
+            begin_try_here(w, s)
 
 
 @inlined
@@ -279,9 +279,16 @@ def _answer(w: Any, place: int, server: int) -> int:
     return int(found)
 
 
-@inlined
-def come_here(w: Any, s: int) -> None:
+@compiled
+def come(w: Any, s: int) -> None:
     """A request arrives at an edge."""
+    if comes_in(w, s):
+        begin_try(w, s)
+
+
+@inlined
+def comes_in(w: Any, s: int) -> bool:
+    """Whether it is to be tried."""
     span = span_at(w, s)
     state = region_at(w, span.region).state
     if state == SERVING:
@@ -290,9 +297,15 @@ def come_here(w: Any, s: int) -> None:
         span.cluster = front.cluster
         if span.counted:
             flow_at(w, service_at(w, span.service).flow).requests += 1
-        if let_in(w, s):
-            begin_try_here(w, s)
-    elif state == DARK or state == FROZEN:
+        return let_in(w, s)
+    _find_edge_down(w, s, state)
+    return False
+
+
+@apart
+def _find_edge_down(w: Any, s: int, state: int) -> None:
+    span = span_at(w, s)
+    if state == DARK or state == FROZEN:
         span.state = LOST
         span.code = LATE
         push(w, max(w.now, span.made_at + CLIENT_TIMEOUT), CLIENT_FAILED, s, span.gen)
@@ -301,9 +314,6 @@ def come_here(w: Any, s: int) -> None:
         span.code = REFUSED
         way = way_at(w, span.source * w.regions_count + span.region)
         later(w, way.latency, CLIENT_FAILED, s, span.gen)
-
-
-come = outlined(come_here)
 
 
 @compiled

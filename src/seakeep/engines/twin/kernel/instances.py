@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from seakeep.engines.twin.kernel.answers import answer_here, answered
+from seakeep.engines.twin.kernel.answers import answered, close_try, end_here, is_over
 from seakeep.engines.twin.kernel.cpu import leave_node, take_first
 from seakeep.engines.twin.kernel.draws import duration, uniform
 from seakeep.engines.twin.kernel.events import do, later, push
-from seakeep.engines.twin.kernel.memory import apart, compiled, inlined, outlined
+from seakeep.engines.twin.kernel.memory import apart, compiled, inlined
 from seakeep.engines.twin.kernel.pools import give_span, give_try, take_span
 from seakeep.engines.twin.kernel.records import (
     call_at,
@@ -22,6 +22,7 @@ from seakeep.engines.twin.kernel.slots import (
     begin_work,
     enqueue,
     free_slot,
+    free_slot_here,
     go_on,
     leave_queue,
     stand_still,
@@ -124,7 +125,14 @@ def worked(w: Any, t: int) -> None:
             row.left = -1
             row.outstanding = 0
     if row.state != CALLING or code == ERROR or _call_next(w, t):
-        _finish_here(w, t, code)
+        instance.done += 1
+        free_slot_here(w, row.instance)
+        if row.span < 0:
+            give_try(w, t)
+        else:
+            s = close_try(w, t, code)
+            if is_over(w, s, code):
+                end_here(w, s, code)
 
 
 @compiled
@@ -226,20 +234,16 @@ def called(w: Any, s: int) -> None:
         _finish(w, t, OK if code == OK else UNAVAILABLE)
 
 
-@inlined
-def _finish_here(w: Any, t: int, code: int) -> None:
+@compiled
+def _finish(w: Any, t: int, code: int) -> None:
     """The instance answers; its slot is free."""
     row = try_at(w, t)
-    instance = instance_at(w, row.instance)
-    instance.done += 1
+    instance_at(w, row.instance).done += 1
     free_slot(w, row.instance)
     if row.span < 0:
         give_try(w, t)
     else:
-        answer_here(w, t, code)
-
-
-_finish = outlined(_finish_here)
+        answered(w, t, code)
 
 
 # --- stops ------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The loop: take what happens next, and let it happen."""
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -209,4 +210,10 @@ def load() -> Any:
     """The compiled loop: (address of the WORLD, until) -> DONE when everything up to and including
     `until` has happened; LOW when a table must grow before it goes on. Compiling takes seconds
     once, and a fraction of one later, when it comes from Numba's cache."""
-    return _entry(_DIGEST)
+    collects = gc.isenabled()
+    gc.disable()  # compiling makes much that stays
+    try:
+        return _entry(_DIGEST)
+    finally:
+        if collects:
+            gc.enable()

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from seakeep.engines.twin import numbers
 from seakeep.engines.twin.kernel.memory import row_in, view
 from seakeep.model.histogram import BOUNDS
 
@@ -302,6 +303,8 @@ node_at = row_of("nodes", NODE)
 link_at = row_of("links", LINK)
 span_timer_at = row_of("span_timers", TIMER)
 try_timer_at = row_of("try_timers", TIMER)
+stream_at = row_of("streams", numbers.STREAM)
+distribution_at = row_of("dists", numbers.DISTRIBUTION)
 revision_at = row_of("revisions", REVISION)
 flow_at = row_of("flows", FLOW)
 line_at = row_of("lines", LINE)

@@ -10,7 +10,7 @@ from seakeep.engines.twin.kernel.cpu import join_node, leave_node
 from seakeep.engines.twin.kernel.draws import duration
 from seakeep.engines.twin.kernel.events import do, later, push_here
 from seakeep.engines.twin.kernel.measure import count_wait
-from seakeep.engines.twin.kernel.memory import compiled, inlined
+from seakeep.engines.twin.kernel.memory import apart, compiled, inlined, outlined
 from seakeep.engines.twin.kernel.pools import give_try
 from seakeep.engines.twin.kernel.records import instance_at, service_at, source_at, try_at
 from seakeep.engines.twin.kernel.words import QUEUED, WORKED, WORKING, ZOMBIE
@@ -89,7 +89,7 @@ def leave_queue(w: Any, t: int) -> None:
 
 
 @inlined
-def free_slot(w: Any, i: int) -> None:
+def free_slot_here(w: Any, i: int) -> None:
     """Somebody is done: the next."""
     instance = instance_at(w, i)
     instance.busy -= 1
@@ -99,7 +99,10 @@ def free_slot(w: Any, i: int) -> None:
         begin_work(w, t)
 
 
-@compiled
+free_slot = outlined(free_slot_here)
+
+
+@apart
 def give_up(w: Any, t: int) -> None:
     """An instance notices that nobody waits for a request any more."""
     row = try_at(w, t)
@@ -120,7 +123,7 @@ def give_up(w: Any, t: int) -> None:
     free_slot(w, i)
 
 
-@compiled
+@apart
 def stand_still(w: Any, t: int) -> None:
     """What was to happen to a try now happens when its instance goes on."""
     row = try_at(w, t)
