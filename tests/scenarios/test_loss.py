@@ -109,3 +109,11 @@ def test_a_request_that_is_to_be_tried_again_when_its_region_goes_dark_ends_once
         for seed in range(10)
     ]
     assert broken == [()] * 10
+
+
+def test_a_fault_of_an_instance_that_is_not_there_hits_nobody() -> None:
+    run = simulate(two_regions(), scenario(fault(FaultKind.FREEZE, "web-99", for_s=5)), seed=1)
+    (struck,) = events(run, EventKind.FAULT)
+    assert struck.text == "freeze hits nobody: there is no web-99 now"
+    assert len(events(run, EventKind.HEAL)) == 1
+    assert run.broken == ()

@@ -292,7 +292,7 @@ class _Simulation:
                 self._undo[strike.index](self._now)
                 self._story.heal(self._now, fault)
 
-    def _begin(self, fault: Fault) -> tuple[str, Undo]:
+    def _begin(self, fault: Fault) -> tuple[str | None, Undo]:
         match fault.kind:
             case FaultKind.CONTROL_DOWN:
                 self._down += 1

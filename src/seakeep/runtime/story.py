@@ -72,10 +72,13 @@ class Story:
 
     # --- faults ---
 
-    def fault(self, at: Instant, fault: Fault, hit: str) -> None:
+    def fault(self, at: Instant, fault: Fault, hit: str | None) -> None:
+        """`hit`: None when there was nothing to hit."""
         text = WORDS[fault.kind].format(
             hit=hit, amount=fault.amount, milliseconds=fault.amount / 1_000_000
         )
+        if hit is None:
+            text = f"{fault.kind.value} hits nobody: there is no {fault.subject} now"
         subject = fault.subject or fault.kind.value
         self._add(at, EventKind.FAULT, subject, fault.kind.value, text)
 

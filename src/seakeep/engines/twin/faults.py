@@ -23,7 +23,7 @@ class Faults:
         self._engine = engine
         self._plane = plane
         self._factors: dict[str, list[float]] = {}
-        self._kinds: dict[FaultKind, Callable[[Instant, Fault], tuple[str, Undo]]] = {
+        self._kinds: dict[FaultKind, Callable[[Instant, Fault], tuple[str | None, Undo]]] = {
             FaultKind.KILL: self._kill,
             FaultKind.FREEZE: self._freeze,
             FaultKind.SLOW: self._slow,
@@ -39,8 +39,8 @@ class Faults:
             FaultKind.STALE_DNS: self._stale_dns,
         }
 
-    def begin(self, at: Instant, fault: Fault) -> tuple[str, Undo]:
-        """(what was hit, how it is taken back)."""
+    def begin(self, at: Instant, fault: Fault) -> tuple[str | None, Undo]:
+        """(what was hit, None when there was nothing, and how it is taken back)."""
         return self._kinds[fault.kind](at, fault)
 
     # --- instances ---
@@ -50,52 +50,52 @@ class Faults:
         instances = self._engine.instances
         return instances.find(subject) or instances.oldest(subject)
 
-    def _kill(self, at: Instant, fault: Fault) -> tuple[str, Undo]:
+    def _kill(self, at: Instant, fault: Fault) -> tuple[str | None, Undo]:
         body = self._find(fault.subject)
         if body is None:
-            return _nobody(fault)
+            return None, _nothing
         self._engine.instances.kill(at, body)
         return body.id, _nothing
 
-    def _freeze(self, at: Instant, fault: Fault) -> tuple[str, Undo]:
+    def _freeze(self, at: Instant, fault: Fault) -> tuple[str | None, Undo]:
         body = self._find(fault.subject)
         if body is None or not body.lives or body.away:
-            return _nobody(fault)
+            return None, _nothing
         instances = self._engine.instances
         turn = instances.freeze(at, body)
         return body.id, lambda end: instances.thaw(end, body, turn)
 
-    def _slow(self, at: Instant, fault: Fault) -> tuple[str, Undo]:
+    def _slow(self, at: Instant, fault: Fault) -> tuple[str | None, Undo]:
         body = self._find(fault.subject)
         if body is None:
-            return _nobody(fault)
+            return None, _nothing
         instances, name = self._engine.instances, body.id
         instances.slow(name, fault.amount)
         return name, lambda end: instances.hasten(name, fault.amount)
 
-    def _errors(self, at: Instant, fault: Fault) -> tuple[str, Undo]:
+    def _errors(self, at: Instant, fault: Fault) -> tuple[str | None, Undo]:
         instances = self._engine.instances
         instances.fail(fault.subject, fault.amount)
         return fault.subject, lambda end: instances.succeed(fault.subject, fault.amount)
 
-    def _outage(self, at: Instant, fault: Fault) -> tuple[str, Undo]:
+    def _outage(self, at: Instant, fault: Fault) -> tuple[str | None, Undo]:
         instances = self._engine.instances
         instances.go_out(at, fault.subject, 1)
         return fault.subject, lambda end: instances.go_out(end, fault.subject, -1)
 
     # --- places, links, clients ---
 
-    def _lose(self, at: Instant, fault: Fault) -> tuple[str, Undo]:
+    def _lose(self, at: Instant, fault: Fault) -> tuple[str | None, Undo]:
         self._engine.cut_power(fault.subject)
         return fault.subject, lambda end: self._engine.restore_power(fault.subject)
 
-    def _partition(self, at: Instant, fault: Fault) -> tuple[str, Undo]:
+    def _partition(self, at: Instant, fault: Fault) -> tuple[str | None, Undo]:
         def cut(by: int, way: Way) -> None:
             way.cuts += by
 
         return self._on_ways(at, fault, partial(cut, 1), partial(cut, -1))
 
-    def _delay(self, at: Instant, fault: Fault) -> tuple[str, Undo]:
+    def _delay(self, at: Instant, fault: Fault) -> tuple[str | None, Undo]:
         added = round(fault.amount)
         return self._on_ways(
             at,
@@ -104,7 +104,7 @@ class Faults:
             lambda way: way.added.remove(added),
         )
 
-    def _loss(self, at: Instant, fault: Fault) -> tuple[str, Undo]:
+    def _loss(self, at: Instant, fault: Fault) -> tuple[str | None, Undo]:
         return self._on_ways(
             at,
             fault,
@@ -118,7 +118,7 @@ class Faults:
         fault: Fault,
         begin: Callable[[Way], None],
         end: Callable[[Way], None],
-    ) -> tuple[str, Undo]:
+    ) -> tuple[str | None, Undo]:
         edges = self._engine.edges
         for origin, target in _ways_of(fault.subject):
             edges.change_way(at, origin, target, begin)
@@ -129,7 +129,7 @@ class Faults:
 
         return fault.subject, undo
 
-    def _surge(self, at: Instant, fault: Fault) -> tuple[str, Undo]:
+    def _surge(self, at: Instant, fault: Fault) -> tuple[str | None, Undo]:
         factors = self._factors.setdefault(fault.subject, [])
 
         def apply() -> None:
@@ -146,7 +146,7 @@ class Faults:
         apply()
         return fault.subject, undo
 
-    def _stale_dns(self, at: Instant, fault: Fault) -> tuple[str, Undo]:
+    def _stale_dns(self, at: Instant, fault: Fault) -> tuple[str | None, Undo]:
         self._engine.dns_is_stale += 1
 
         def undo(at: Instant) -> None:
@@ -157,10 +157,6 @@ class Faults:
 
 def _nothing(at: Instant) -> None:
     """Some faults cannot be taken back, and some have hit nobody."""
-
-
-def _nobody(fault: Fault) -> tuple[str, Undo]:
-    return f"nobody: there is no {fault.subject}", _nothing
 
 
 def _ways_of(subject: str) -> Iterable[tuple[str, str]]:
