@@ -98,9 +98,7 @@ def _part(function: F, *, inline: bool | None) -> F:
             known = made.setdefault(library, {})
             if signature.args not in known:
                 known[signature.args] = _lower(target, library, function, signature, inline)
-            return target.call_internal_no_propagate(
-                builder, known[signature.args], signature, values
-            )[1]
+            return _called(target, builder, known[signature.args], signature, values)
 
         return returned(*given), generate
 
@@ -147,6 +145,19 @@ def _lower(target: Any, library: Any, function: Any, signature: Any, inline: boo
         for attribute in ("noinline", "cold", "optsize"):
             lowered.add_function_attribute(attribute)
     return made
+
+
+def _called(target: Any, builder: Any, function: Any, signature: Any, values: Any) -> Any:
+    """The result of a call that cannot raise: no place for an exception, and none for a result is
+    cleared before."""
+    callee = target.declare_function(builder.module, function)
+    result, raised = callee.function_type.args[:2]
+    with builder.goto_entry_block():
+        slot = builder.alloca(result.pointee)
+    packer = target.call_conv._get_arg_packer(signature.args)
+    arguments = packer.as_arguments(builder, values)
+    builder.call(callee, [slot, ir.Constant(raised, None), *arguments])
+    return target.get_returned_value(builder, signature.return_type, builder.load(slot))
 
 
 def ported(module: ModuleType) -> dict[str, Any]:
