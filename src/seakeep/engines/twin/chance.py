@@ -1,7 +1,7 @@
 """Small draws of the control-plane side: phases, jitter, and how long a process takes to start.
 
-Each is a function of the seed and of what it is for, so that no draw can move another. There are few
-of them, so they are drawn in plain Python: the compiled samplers of `numbers` would have to be
+Each is a function of the seed and of what it is for, so that no draw can move another. There are
+few of them, so they are drawn in plain Python: the compiled samplers of `numbers` would have to be
 compiled on their own for it, which takes longer than all that is ever drawn here. The arithmetic
 is theirs: logarithm and exponential to the same bits everywhere.
 """
