@@ -1,6 +1,6 @@
 """How many requests a second the twin simulates of a single queue, M/M/8 at 80 % load.
 
-    python benchmarks/twin_queue.py [--json] [--requests 3000000] [--rounds 3]
+    python benchmarks/twin_queue.py [--json] [--requests 10000000] [--rounds 3]
 
 One core, the same queue everywhere, rounds in turn, the median of each. There is no shortcut in
 the twin for this model: requests come from a traffic source, pass the region's balancer and are
@@ -188,7 +188,7 @@ def measured(requests: int, rounds: int) -> tuple[dict[str, list[Measured]], flo
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--requests", type=int, default=3_000_000)
+    parser.add_argument("--requests", type=int, default=10_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     runs, first_s = measured(options.requests, options.rounds)
