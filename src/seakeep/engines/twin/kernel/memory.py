@@ -6,6 +6,7 @@ in seconds. So every table is plain memory that Python owns (a NumPy array of re
 `view` turns its address and an index into the record there.
 """
 
+import functools
 import hashlib
 import inspect
 from collections.abc import Callable
@@ -121,6 +122,29 @@ class _Plain(_compiler.CompilerBase):  # type: ignore[misc]
         return [stages]
 
 
+class _Typing:
+    """A typing context that remembers which signature fits a function and its arguments: the same
+    few dozen sums, comparisons and fields come thousands of times."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self._known: dict[Any, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def resolve_function_type(self, function: Any, arguments: Any, named: Any) -> Any:
+        if named:
+            return self._context.resolve_function_type(function, arguments, named)
+        key = (function, tuple(arguments))
+        if key not in self._known:
+            self._known[key] = self._context.resolve_function_type(function, arguments, named)
+        return self._known[key]
+
+
+_typing = functools.cache(_Typing)
+
+
 def _lower(target: Any, library: Any, function: Any, signature: Any, inline: bool | None) -> Any:
     flags = _compiler.Flags()
     flags.no_compile = True
@@ -129,7 +153,7 @@ def _lower(target: Any, library: Any, function: Any, signature: Any, inline: boo
     flags.error_model = "numpy"
     flags.forceinline = inline is True
     plain = _Plain(
-        target.typing_context,
+        _typing(target.typing_context),
         target,
         library,
         signature.args,
