@@ -239,13 +239,14 @@ def _resolve(w: Any, source: Any, place: int, number: int) -> int:
     group = group_at(w, source.groups + number)
     if w.now < group.until:
         return max(0, group.ready_at - w.now)
-    took = 0
+    took, asked = 0, 0
     for avoided in range(2):
         for turn in range(w.regions_count):
             server = number_at(source.servers, turn).value
             way = way_at(w, place * w.regions_count + server)
-            if (way.avoid_until > w.now) != (avoided == 1):
+            if (asked >> turn) & 1 or (avoided == 0 and way.avoid_until > w.now):
                 continue
+            asked |= 1 << turn
             state = region_at(w, server).dns
             answer = -1
             if state == SERVING:
