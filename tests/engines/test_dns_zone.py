@@ -19,9 +19,9 @@ from seakeep.engines.local.dns import wire
 from seakeep.engines.local.dns.cache import ENTRIES_MAX, Cache
 from seakeep.engines.local.dns.limit import Limit
 from seakeep.engines.local.dns.places import Database, DatabaseError, Found, Places
-from seakeep.engines.local.dns.steer import Atlas, in_turn
 from seakeep.engines.local.dns.wire import Malformed
 from seakeep.engines.local.dns.zone import Table, TableError
+from seakeep.engines.steer import Atlas, in_turn
 from seakeep.model.system import Location
 from tests import mmdb
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from seakeep.engines.local.dns import wire
 from seakeep.engines.local.dns.places import Places
-from seakeep.engines.local.dns.steer import Atlas, in_turn
 from seakeep.engines.local.dns.wire import Query, Rcode, Type
+from seakeep.engines.steer import Atlas, in_turn
 from seakeep.model.system import Location, Steering
 
 FORMAT = 1

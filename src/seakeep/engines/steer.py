@@ -1,4 +1,4 @@
-"""Which of the regions that may be answered a client is sent to.
+"""Which of the regions that DNS may answer a client is sent to, in every engine.
 
 - latency: the region with the shortest way. To the nearest region that is the distance's (as for
   links, see `model.distance`). What a further one is further away counts by the latency between
